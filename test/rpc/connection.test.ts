@@ -22,7 +22,9 @@ class HeldSocket extends Socket {
 it.live("leaves no listener on its socket, however often its peer took what it waited for", () =>
   Effect.gen(function* () {
     const socket = new HeldSocket()
+    const answers = { bytes: 0 }
     const connection = new Connection({
+      answers,
       id: 1,
       peer: "a peer",
       authorization: undefined,
@@ -45,8 +47,10 @@ it.live("leaves no listener on its socket, however often its peer took what it w
     for (let round = 0; round < 3; round++) {
       yield* connection.write(large)
       yield* eventually(Effect.sync(() => assert.strictEqual(listeners(), before + 2)))
+      assert.isAbove(answers.bytes, 100_000)
       socket.takeAll()
       yield* eventually(Effect.sync(() => assert.strictEqual(listeners(), before)))
+      yield* eventually(Effect.sync(() => assert.strictEqual(answers.bytes, 0)))
     }
   })
 )

@@ -5,8 +5,10 @@ import { assert, layer } from "@effect/vitest"
 import { Clock, Effect, Schedule } from "effect"
 import { elapsedMsUnsafe } from "../../src/infra/config/Elapsed.ts"
 import { Ledger } from "../../src/Ledger.ts"
+import type { RpcLimits } from "../../src/rpc/server/RpcLimits.ts"
+import { patientLimits } from "../support/callers.ts"
 import { open } from "../support/ledgerWorld.ts"
-import { memoryLedger, openTcp, openWebSocket } from "../support/rpcWorld.ts"
+import { connect, memoryLedger, openTcp, openWebSocket } from "../support/rpcWorld.ts"
 
 /** Calls that are answered with about 130 kB each. */
 const callsFrom = (first: number, calls: number): string =>
@@ -68,7 +70,11 @@ const kinds = [
   }
 ] as const
 
-const begin = Effect.fnUntraced(function* (kind: (typeof kinds)[number], stuckMs: number) {
+const begin = Effect.fnUntraced(function* (
+  kind: (typeof kinds)[number],
+  stuckMs: number,
+  further: Partial<RpcLimits> = {}
+) {
   const ledger = yield* Ledger
   yield* Effect.ignore(ledger.dispatch(open("read")))
   yield* ledger.dispatchMany(
@@ -92,14 +98,14 @@ const begin = Effect.fnUntraced(function* (kind: (typeof kinds)[number], stuckMs
       return ledger.history(account)
     }
   }
-  const limits = { stuckMs, inFlightPerConnectionMax: 100 }
+  const limits = { stuckMs, inFlightPerConnectionMax: 100, ...further }
   const { port } = yield* kind.serve({ format: "ndjson", limits, ledger: counting })
   const url = kind.name === "by TCP" ? `tcp://127.0.0.1:${port}` : `ws://127.0.0.1:${port}/rpc`
   const peer = yield* Effect.acquireRelease(
     Effect.promise(() => kind.meet(url)),
     ({ close }) => Effect.sync(close)
   )
-  return { asked, peer }
+  return { asked, peer, url }
 })
 
 layer(memoryLedger, { excludeTestServices: true })("a peer of RPC", (it) => {
@@ -122,6 +128,31 @@ layer(memoryLedger, { excludeTestServices: true })("a peer of RPC", (it) => {
           assert.isBelow(asked.pages, 300, "answers that were made for a peer that takes none")
         })
       )
+  )
+
+  it.effect.each(kinds)(
+    "$name that leaves more answers waiting than all may is ended, and no other is",
+    (kind) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          // It would have minutes to take something, and hundred answers come to thirteen times as much.
+          const { peer, url } = yield* begin(kind, 600_000, { answersBytesMax: 1_000_000 })
+          const way = yield* connect({ urls: [url], format: "ndjson", limits: patientLimits })
+          let isClosed = false
+          peer.onClose(() => {
+            isClosed = true
+          })
+          peer.send(callsFrom(0, 100))
+          yield* Effect.suspend(() => {
+            peer.send(`{"_tag":"Ping"}\n`)
+            return isClosed ? Effect.void : Effect.fail("not ended yet")
+          }).pipe(Effect.retry({ schedule: Schedule.spaced(50) }))
+          // What waited for it waits no more, and others have the room.
+          for (let n = 0; n < 20; n++) assert.isNotEmpty(yield* way.ledger.history("read"))
+          assert.isTrue(way.client.nodes().every(({ isConnected }) => isConnected))
+        })
+      ),
+    60_000
   )
 
   it.effect.each(kinds)(

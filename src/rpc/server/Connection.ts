@@ -20,6 +20,11 @@ const lastAnswersMs = 100
  */
 const afterThisMicrotask = Effect.callback<void>((resume) => queueMicrotask(() => resume(Effect.void)))
 
+/** What waits for all peers of a listener together, in bytes. */
+export interface WaitingAnswers {
+  bytes: number
+}
+
 /** The messages in some bytes of a peer, or why they are none. */
 type Received =
   | { readonly _tag: "Messages"; readonly messages: ReadonlyArray<Message> }
@@ -42,8 +47,11 @@ export class Connection {
   readonly #parser: RpcSerialization.Parser
   readonly #wake = Latch.makeUnsafe(false)
   readonly #room = Latch.makeUnsafe(true)
+  readonly #answers: WaitingAnswers
   #waiting: Array<Uint8Array | string> = []
   #waitingBytes = 0
+  /** Bytes that are being written: the peer has not taken all of them. */
+  #leavingBytes = 0
   #isClosed = false
 
   constructor(options: {
@@ -54,6 +62,7 @@ export class Connection {
     readonly socket: NetSocket | undefined
     readonly writer: Writer
     readonly parser: RpcSerialization.Parser
+    readonly answers: WaitingAnswers
   }) {
     this.id = options.id
     this.peer = options.peer
@@ -62,11 +71,17 @@ export class Connection {
     this.#writer = options.writer
     this.#socket = options.socket
     this.#parser = options.parser
+    this.#answers = options.answers
   }
 
   /** Nothing is written to the peer any more. */
   get isClosed(): boolean {
     return this.#isClosed
+  }
+
+  /** Its peer takes answers more slowly than they are made for it. */
+  get isBehind(): boolean {
+    return this.#waitingBytes + this.#leavingBytes > waitingMax
   }
 
   /** Parses bytes of the peer. A parser that has failed once cannot be trusted with the rest. */
@@ -95,6 +110,7 @@ export class Connection {
       if (encoded === undefined) return Effect.void
       this.#waiting.push(encoded)
       this.#waitingBytes += encoded.length
+      this.#answers.bytes += encoded.length
       this.#wake.openUnsafe()
       if (this.#waitingBytes <= waitingMax) return Effect.void
       this.#room.closeUnsafe()
@@ -124,9 +140,18 @@ export class Connection {
     return Effect.suspend(() => {
       const [first, ...rest] = this.#waiting
       if (first === undefined) return Effect.void
+      const bytes = this.#waitingBytes
       this.#waiting = []
       this.#waitingBytes = 0
-      return Effect.andThen(this.#writer.writeAll([first, ...rest]), this.#drained)
+      this.#leavingBytes += bytes
+      return Effect.andThen(this.#writer.writeAll([first, ...rest]), this.#drained).pipe(
+        Effect.ensuring(
+          Effect.sync(() => {
+            this.#leavingBytes -= bytes
+            this.#answers.bytes -= bytes
+          })
+        )
+      )
     })
   }
 
@@ -167,9 +192,21 @@ export class Connection {
     )
   }
 
+  /** The same without a word of farewell, which would wait for what the peer has not taken. */
+  get cut(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const socket = this.#socket
+      if (socket === undefined) return this.destroy
+      this.#release()
+      socket.destroy()
+      return Effect.void
+    })
+  }
+
   /** Drops the waiting bytes and wakes all that wait for the peer, the reader included, which then sees the end. */
   #release(): void {
     this.#isClosed = true
+    this.#answers.bytes -= this.#waitingBytes
     this.#waiting = []
     this.#waitingBytes = 0
     this.#room.openUnsafe()

@@ -13,7 +13,7 @@ import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { StuckPeers } from "../../infra/sockets/StuckPeers.ts"
 import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import { isProcedure, isStreaming, type Procedure, scopeOf } from "../LedgerRpc.ts"
-import { Connection } from "./Connection.ts"
+import { Connection, type WaitingAnswers } from "./Connection.ts"
 import type { Call, Message } from "./Envelope.ts"
 import { tolerantOfPayloads } from "./Payloads.ts"
 import { makeRefusalExits } from "./RefusalExits.ts"
@@ -64,6 +64,7 @@ class OpenConnections {
   isClosing = false
   /** Bytes of unfinished messages of all connections, about. */
   buffered = 0
+  readonly answers: WaitingAnswers = { bytes: 0 }
   /** Set once effect's server runs. */
   forward: Forward = () => Effect.void
   readonly #limits: RpcLimits
@@ -83,8 +84,8 @@ class OpenConnections {
       : undefined
   }
 
-  add(options: Omit<ConstructorParameters<typeof Connection>[0], "id">): Connection {
-    const connection = new Connection({ ...options, id: this.#nextId++ })
+  add(options: Omit<ConstructorParameters<typeof Connection>[0], "id" | "answers">): Connection {
+    const connection = new Connection({ ...options, id: this.#nextId++, answers: this.answers })
     this.all.set(connection.id, connection)
     this.#hasSome.openUnsafe()
     this.#ofPeer.set(connection.peer, (this.#ofPeer.get(connection.peer) ?? 0) + 1)
@@ -97,6 +98,11 @@ class OpenConnections {
     const left = (this.#ofPeer.get(connection.peer) ?? 1) - 1
     if (left === 0) this.#ofPeer.delete(connection.peer)
     else this.#ofPeer.set(connection.peer, left)
+  }
+
+  /** Whether a further answer may wait for the peer. One that takes its answers gets all of them. */
+  hasRoomFor({ isBehind }: Connection): boolean {
+    return !isBehind || this.answers.bytes <= this.#limits.answersBytesMax
   }
 
   /** Completes while there are connections. */
@@ -150,7 +156,13 @@ const make = Effect.gen(function* () {
     )
   })
 
-  const protocol = yield* makeProtocol(open, disconnects, codecFor)
+  const refusals = yield* RefusalLog
+  const cut = (connection: Connection) =>
+    Effect.andThen(
+      connection.cut,
+      refusals.log("rpc", connection.peer, "too many answers wait for all peers; the connection is closed")
+    )
+  const protocol = yield* makeProtocol(open, disconnects, codecFor, cut)
   return Context.make(RpcServer.Protocol, protocol).pipe(
     Context.add(Connections, {
       serve: (socket, origin) => Effect.ignore(serveUntilEnd(socket, origin, makeUnsafe())),
@@ -283,7 +295,8 @@ const makeReceiveCall = Effect.fnUntraced(function* (open: OpenConnections) {
 const makeProtocol = (
   open: OpenConnections,
   disconnects: Queue.Queue<number>,
-  codecFor: RpcSerialization.CodecFor
+  codecFor: RpcSerialization.CodecFor,
+  cut: (connection: Connection) => Effect.Effect<void>
 ) =>
   RpcServer.Protocol.make((forward) => {
     open.forward = forward
@@ -292,7 +305,9 @@ const makeProtocol = (
       send: (clientId: number, response: RpcMessage.FromServerEncoded) => {
         const connection = open.all.get(clientId)
         if (connection === undefined) return Effect.void
-        const write = connection.write(response)
+        const write = Effect.suspend(() =>
+          connection.isClosed || open.hasRoomFor(connection) ? connection.write(response) : cut(connection)
+        )
         if (response._tag !== "Exit") return write
         // A call counts as under way until the peer has taken the answer: a peer that does not read gets no more of them.
         return Effect.ensuring(

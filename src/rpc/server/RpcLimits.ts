@@ -11,6 +11,10 @@ export const rpcLimits = limitGroup("CHRONICLE_RPC", {
     134_217_728,
     "Bytes of unfinished messages that all connections of the node may hold together."
   ),
+  answersBytesMax: limit(
+    268_435_456,
+    "Bytes of answers that wait for all peers of the node together (of NDJSON: characters). Beyond it a connection is closed whose peer leaves more than 262,144 of them waiting."
+  ),
   batchMax: limit(1_000, "Commands of one `dispatchMany`."),
   ratePerSecond: limit(
     200_000,
