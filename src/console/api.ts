@@ -1,4 +1,5 @@
 /** Asks the node's API. A token, where the node asks for one, is kept for this tab alone and sent as `Authorization`. */
+import { noteDate } from "./nodeClock.ts"
 import { segment } from "./route.ts"
 
 const tokenKey = "chronicle-token"
@@ -66,12 +67,14 @@ export const ask = async <A>(path: string, signal?: AbortSignal): Promise<Answer
   const headers: Record<string, string> = { accept: "application/json" }
   if (token !== null) headers.authorization = `Bearer ${token}`
   const timeout = AbortSignal.timeout(patienceMs)
+  const sentAt = Date.now()
   try {
     const response = await fetch(path, {
       headers,
       cache: "no-store",
       signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout])
     })
+    noteDate(response.headers.get("date"), sentAt)
     if (response.status === 401) dispatchEvent(new Event(wanted))
     if (!response.ok) return await faultOf(response)
     // The node's answers have the form that the views of the ledger say.
@@ -107,6 +110,12 @@ export const askAll = async <A>(
 /** Those that were answered. */
 export const answered = <A>(answers: ReadonlyArray<Answer<A>>): ReadonlyArray<A> =>
   answers.flatMap((answer) => (answer?._tag === "Ok" ? [answer.value] : []))
+
+/** Why the first of them was not answered. */
+export const firstFault = (answers: ReadonlyArray<Answer<unknown>>): Fault | undefined => {
+  const failure = answers.find((answer) => answer?._tag === "Failed")
+  return failure?._tag === "Failed" ? failure.fault : undefined
+}
 
 export const mapAnswer = <A, B>(answer: Answer<A>, map: (value: A) => B): Answer<B> =>
   answer._tag === "Ok" ? { _tag: "Ok", value: map(answer.value) } : answer

@@ -1,6 +1,7 @@
 /** Answers of the node as state of a view: asked when its question changes, kept while the next one is under way. */
 import { useEffect, useState } from "preact/hooks"
 import { type Answer, ask, failed } from "./api.ts"
+import { nodeNow } from "./nodeClock.ts"
 import type { Health } from "./wire.ts"
 
 export interface Asked<A> {
@@ -64,12 +65,12 @@ export const useEvery = (ms: number, { askAgain, isBusy }: Asked<unknown>): void
   }, [isBusy, ms])
 }
 
-/** The clock, which moves on every so many milliseconds. */
+/** The node's clock, looked at again every so many milliseconds. */
 export const useNow = (everyMs: number): number => {
-  const [now, setNow] = useState(Date.now)
+  const [, look] = useState(0)
   useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), everyMs)
+    const timer = setInterval(() => look((before) => before + 1), everyMs)
     return () => clearInterval(timer)
   }, [everyMs])
-  return now
+  return nodeNow()
 }

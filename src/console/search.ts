@@ -45,3 +45,12 @@ export const onlyOne = (found: Found): string | undefined => {
   const [first, ...others] = waysOf(found)
   return others.length === 0 && found.beginning.length === 0 ? first : undefined
 }
+
+/** A node that does not answer fails every question of a search alike, which is said once. */
+export const distinct = <Fault extends { readonly title: string; readonly detail: string }>(
+  faults: ReadonlyArray<Fault>
+): ReadonlyArray<Fault> =>
+  faults.filter(
+    ({ title, detail }, index) =>
+      faults.findIndex((other) => other.title === title && other.detail === detail) === index
+  )

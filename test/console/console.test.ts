@@ -429,6 +429,60 @@ layer(world, { excludeTestServices: true })("the console", (it) => {
         await page.unroute("**/v1/**")
         await page.getByRole("button", { name: "Ask again" }).click()
         await page.getByText("Open holds").waitFor()
+
+        // Of a search three questions fail alike.
+        await page.route("**/v1/**", (route) => route.abort())
+        await show(page, `${open}/console/search?q=customer:a`)
+        assert.strictEqual(await page.getByText("No answer").count(), 1)
+        await page.unroute("**/v1/**")
+        await page.getByRole("button", { name: "Ask again" }).click()
+        await page.getByText("Accounts that begin so").waitFor()
+        await page.context().close()
+      })
+    })
+  )
+
+  it.effect("tells how long holds are open by the node's clock, whatever the machine's says", () =>
+    Effect.gen(function* () {
+      const { open } = yield* Nodes
+      const browser = yield* Browser
+      yield* Effect.promise(async () => {
+        const { page } = await browser.open()
+        await page.clock.install({ time: Date.now() + 400 * 86_400_000 })
+        for (const path of ["/console/holds?account=customer:alice", "/console/holds"]) {
+          await show(page, open + path)
+          const text = await textOf(page)
+          assert.match(text, /hold-taxi/)
+          assert.match(text, /in \d+ min/)
+          assert.notInclude(text, "expired")
+        }
+        await page.context().close()
+      })
+    })
+  )
+
+  it.effect("says what of an account and of the legs of a transaction could not be learned", () =>
+    Effect.gen(function* () {
+      const { open } = yield* Nodes
+      const browser = yield* Browser
+      yield* Effect.promise(async () => {
+        const { page } = await browser.open()
+        const away = { title: "Unavailable", status: 503, detail: "event store: it is away" }
+        const log = /\/events\?|version=/
+        for (const [path, regions] of [
+          ["/console/accounts/customer:alice", ["Timeline"]],
+          ["/console/transactions/order-4711", ["Legs", "Hash chain"]]
+        ] as const) {
+          await page.route(log, (route) => route.fulfill({ status: 503, json: away }))
+          await show(page, open + path)
+          await page.unroute(log)
+          for (const name of regions) {
+            const region = page.getByRole("region", { name, exact: true })
+            assert.include(await seen(region), "it is away", name)
+            await region.getByRole("button", { name: "Ask again" }).click()
+            await region.getByText("it is away").waitFor({ state: "detached" })
+          }
+        }
         await page.context().close()
       })
     })

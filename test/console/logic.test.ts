@@ -11,13 +11,14 @@ import {
   words
 } from "../../src/console/format.ts"
 import { byExpiry } from "../../src/console/holds.ts"
+import { clockAhead } from "../../src/console/nodeClock.ts"
 import { sampledVersions, settled } from "../../src/console/points.ts"
 import { instantAt, positionOf, steps } from "../../src/console/positions.ts"
 import { postingsOf, sumsOf } from "../../src/console/postings.ts"
 import { groupsOf, wayTo } from "../../src/console/prefixes.ts"
 import { ratesOf, runsOf } from "../../src/console/rates.ts"
 import { changed, links, parseRoute } from "../../src/console/route.ts"
-import { candidatesOf, type Found, onlyOne, waysOf } from "../../src/console/search.ts"
+import { candidatesOf, distinct, type Found, onlyOne, waysOf } from "../../src/console/search.ts"
 import { lastOf, pageOf } from "../../src/console/statement.ts"
 import { accountsIn, groupParts, sumsIn } from "../../src/console/sums.ts"
 import { shortNumber, tickLabels } from "../../src/console/ticks.ts"
@@ -416,5 +417,38 @@ describe("counters", () => {
   it("of shards are told in runs", () => {
     assert.strictEqual(runsOf([3, 1, 2, 7, 9, 10]), "1–3, 7, 9–10")
     assert.strictEqual(runsOf([]), "")
+  })
+})
+
+describe("the clock of the node", () => {
+  const at = Date.parse("2026-03-02T09:15:00Z")
+  const date = "Mon, 02 Mar 2026 09:15:00 GMT"
+
+  it("is this one where an answer says nothing else", () => {
+    // Of whole seconds what is left of one is not told.
+    for (const sentAt of [at - 50, at, at + 999])
+      assert.strictEqual(clockAhead(0, date, sentAt, sentAt + 50), 0, String(sentAt - at))
+    assert.strictEqual(clockAhead(0, null, at, at), 0)
+    assert.strictEqual(clockAhead(7, "soon", at, at), 7)
+  })
+
+  it("is as far ahead or behind as an answer tells, to half a second", () => {
+    const hour = 3_600_000
+    for (const ahead of [hour, -hour]) {
+      const found = clockAhead(0, date, at - ahead, at - ahead + 50)
+      assert.approximately(found, ahead, 600)
+      assert.strictEqual(
+        clockAhead(found, date, at - ahead, at - ahead + 20_000),
+        found,
+        "a slow answer tells less"
+      )
+    }
+  })
+})
+
+describe("what a search could not learn", () => {
+  it("is said once, however many of its questions failed so", () => {
+    const fault = (detail: string) => ({ status: 0, title: "No answer", detail })
+    assert.deepEqual(distinct([fault("a"), fault("b"), fault("a")]), [fault("a"), fault("b")])
   })
 })

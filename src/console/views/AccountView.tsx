@@ -48,7 +48,7 @@ export const AccountView = ({ id }: { readonly id: string }) => {
         {(account) => (
           <>
             <Balances now={account} past={past} known={known} />
-            <TimelineSection account={account} opened={valueOf(opening.answer)?.[0]} known={known} />
+            <TimelineSection account={account} opening={opening} known={known} />
             <AsOf
               account={known === "" ? account : valueOf(past.answer)}
               isStale={known !== "" && past.isStale}
@@ -160,14 +160,15 @@ const axisOf = (text: string): Axis => (text === "effective" ? "effective" : "re
 
 const TimelineSection = ({
   account,
-  opened,
+  opening,
   known
 }: {
   readonly account: Account
-  readonly opened: LoggedEvent | undefined
+  readonly opening: Asked<ReadonlyArray<LoggedEvent>>
   readonly known: string
 }) => {
   const axis = axisOf(useOption("axis"))
+  const opened = valueOf(opening.answer)?.[0]
   const { account: id, version } = account
   const timeline = useAsked(`${id} ${version} ${axis}`, (signal) => loadTimeline(id, version, axis, signal))
   const at = known === "" ? Number.NaN : parsedInstant(known)
@@ -186,6 +187,9 @@ const TimelineSection = ({
           <Course timeline={shown} asset={account.asset} mark={axis === "recorded" ? at : Number.NaN} />
         )}
       </Shown>
+      {opening.answer?._tag === "Failed" && (
+        <Failure fault={opening.answer.fault} askAgain={opening.askAgain} />
+      )}
       {opened !== undefined && (
         <div class="axes">
           <TimeAxis

@@ -3,6 +3,7 @@ import { type Answer, apiPath, ask, askAll, mapAnswer } from "../api.ts"
 import { useAsked, usePath } from "../asking.ts"
 import { count } from "../format.ts"
 import { navigate, useOption } from "../navigation.tsx"
+import { nodeNow } from "../nodeClock.ts"
 import {
   AccountLink,
   Amount,
@@ -82,7 +83,7 @@ const sumOfAll = async (
   const now = known === "" && first !== undefined ? await ask<Sum>(sumPath(first, ""), signal) : undefined
   if (now?._tag === "Failed") return now
   const knownAt = now?.value.knownAt ?? known
-  if (knownAt === "") return { _tag: "Ok", value: { prefix: "", knownAt: Date.now(), sums: [], parked: 0 } }
+  if (knownAt === "") return { _tag: "Ok", value: { prefix: "", knownAt: nodeNow(), sums: [], parked: 0 } }
   return mapAnswer(
     await ask<TrialBalance>(apiPath(["v1", "trial-balance"], { knownAt: knownAt }), signal),
     ({ recordedAt, lines, parked }) => ({

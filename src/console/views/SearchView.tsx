@@ -5,7 +5,7 @@ import { useAsked } from "../asking.ts"
 import { navigate } from "../navigation.tsx"
 import { Empty, Failure, Kind, Section, Shown, Text, Time, Title, TransactionLink } from "../parts.tsx"
 import { links } from "../route.ts"
-import { candidatesOf, type Found, onlyOne, waysOf } from "../search.ts"
+import { candidatesOf, distinct, type Found, onlyOne, waysOf } from "../search.ts"
 import type { Account, ContraBalance, Page, Transaction } from "../wire.ts"
 import { AccountsTable } from "./AccountsTable.tsx"
 import { ContrasTable } from "./ContrasTable.tsx"
@@ -54,7 +54,15 @@ const Nothing = ({ text }: { readonly text: string }) => (
   </Empty>
 )
 
-const Results = ({ found, text }: { readonly found: Answered; readonly text: string }) => {
+const Results = ({
+  found,
+  text,
+  askAgain
+}: {
+  readonly found: Answered
+  readonly text: string
+  readonly askAgain: () => void
+}) => {
   const { account, transaction, beginning, contras, faults } = found
   const only = faults.length === 0 ? onlyOne(found) : undefined
   useEffect(() => {
@@ -62,8 +70,8 @@ const Results = ({ found, text }: { readonly found: Answered; readonly text: str
   }, [only])
   return (
     <>
-      {faults.map((fault) => (
-        <Failure key={fault.title} fault={fault} />
+      {distinct(faults).map((fault) => (
+        <Failure key={`${fault.title} ${fault.detail}`} fault={fault} askAgain={askAgain} />
       ))}
       {waysOf(found).length === 0 && faults.length === 0 && <Nothing text={text} />}
       {account !== undefined && (
@@ -103,7 +111,7 @@ export const SearchView = ({ text }: { readonly text: string }) => {
         <Empty>Type an id above: of an account, a transaction or a hold, or the beginning of one.</Empty>
       ) : (
         <Shown asked={asked} what="what there is">
-          {(found) => <Results found={found} text={text} />}
+          {(found) => <Results found={found} text={text} askAgain={asked.askAgain} />}
         </Shown>
       )}
     </>

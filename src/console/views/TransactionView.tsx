@@ -1,7 +1,7 @@
 /** A transaction: all its legs with what they left behind, who asked for it, its trace, its hashes, and what it gives back or is given back by. */
 import { printableJson } from "../../domain/Printable.ts"
-import { answered, apiPath, askAll } from "../api.ts"
-import { useAsked, usePath } from "../asking.ts"
+import { type Answer, answered, apiPath, askAll, firstFault } from "../api.ts"
+import { type Asked, useAsked, usePath } from "../asking.ts"
 import { decimal, words } from "../format.ts"
 import {
   AccountLink,
@@ -128,13 +128,17 @@ const Origin = ({ of: { recordedAt, effectiveAt, legs } }: { readonly of: Transa
 const useAfter = (legs: ReadonlyArray<Leg>) =>
   useAsked(legs.map(({ hash }) => hash).join(), async (signal) => ({
     _tag: "Ok",
-    value: answered(
-      await askAll<Account>(
-        legs.map(({ account, version }) => apiPath(["v1", "accounts", account], { version })),
-        signal
-      )
+    value: await askAll<Account>(
+      legs.map(({ account, version }) => apiPath(["v1", "accounts", account], { version })),
+      signal
     )
   }))
+
+/** Why some of the answers about the legs are not there: what they would say is left out. */
+const LegFailure = ({ asked }: { readonly asked: Asked<ReadonlyArray<Answer<unknown>>> }) => {
+  const fault = firstFault(valueOf(asked.answer) ?? [])
+  return fault === undefined ? null : <Failure fault={fault} askAgain={asked.askAgain} />
+}
 
 const legColumns = (after: ReadonlyArray<Account>): ReadonlyArray<Column<Posting>> => {
   const left = ({ account, version }: Posting) =>
@@ -173,7 +177,7 @@ const legColumns = (after: ReadonlyArray<Account>): ReadonlyArray<Column<Posting
 
 const Legs = ({ of: { legs, isPartial } }: { readonly of: Transaction }) => {
   const asked = useAfter(legs)
-  const after = valueOf(asked.answer) ?? []
+  const after = answered(valueOf(asked.answer) ?? [])
   const assets = new Map(after.map(({ account, asset }) => [account, asset]))
   const postings = postingsOf(legs, (account) => assets.get(account))
   return (
@@ -191,8 +195,9 @@ const Legs = ({ of: { legs, isPartial } }: { readonly of: Transaction }) => {
         label="Legs"
         columns={legColumns(after)}
         rows={postings}
-        keyOf={({ account, version, amount }) => `${account} ${version} ${amount}`}
+        keyOf={({ account, version, amount, asset }) => `${account} ${version} ${amount} ${asset}`}
       />
+      <LegFailure asked={asked} />
     </Section>
   )
 }
@@ -256,6 +261,7 @@ const Chain = ({ legs }: { readonly legs: ReadonlyArray<Leg> }) => {
           </li>
         ))}
       </ul>
+      <LegFailure asked={asked} />
     </Section>
   )
 }
