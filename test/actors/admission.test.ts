@@ -138,6 +138,7 @@ it.effect("a command for an account whose node takes no more is refused, with wh
       isAlone: false,
       owns: (account) => account !== "far",
       groupOf: () => 0,
+      nodeOf: () => undefined,
       ownedShards: () => allShards,
       others: () => [],
       dispatch: () => Effect.fail(new PeerBusy()),

@@ -9,7 +9,8 @@ import { Overloaded } from "../../src/domain/Errors.ts"
 import { printToken } from "../../src/domain/Receipt.ts"
 import { allShards } from "../../src/domain/Shard.ts"
 import { ByteWriter } from "../../src/infra/cluster/CompactCodec.ts"
-import type { LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
+import { defaultClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
+import { defaultLimits, type LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
 import {
   deposit,
   memoryStores,
@@ -34,6 +35,21 @@ const full: Answers = () => ({
   error: new Overloaded({ what: "another node", retryAfterMs: 1 })
 })
 
+/** A place that owns nothing, each of whose groups is another node's. */
+const elsewhere = (dispatch: Placing["dispatch"]): Placing => ({
+  isAlone: false,
+  owns: () => false,
+  // The last digits of an id.
+  groupOf: (account) => Number(/\d*$/.exec(account)?.[0]),
+  nodeOf: (group) => `node-${group}`,
+  ownedShards: () => allShards,
+  others: () => [],
+  dispatch,
+  head: () => Effect.never,
+  borrow: () => undefined,
+  giveBack: () => undefined
+})
+
 /**
  * A node that owns nothing, over one that answers each message as it is told; one that is not told of is done. Answers the outcomes, how
  * many messages there were, and how many commands were away at once.
@@ -47,27 +63,17 @@ const outcomesOf = Effect.fnUntraced(function* (
   let away = 0
   let mostAway = 0
   const lengths: Array<number> = []
-  const placement: Placing = {
-    isAlone: false,
-    owns: () => false,
-    // The last digits of an id.
-    groupOf: (account) => Number(/\d*$/.exec(account)?.[0]),
-    ownedShards: () => allShards,
-    others: () => [],
-    dispatch: (_, commands) =>
-      Effect.gen(function* () {
-        const answers = messages[asked++]
-        lengths.push(commands.length)
-        away += commands.length
-        mostAway = Math.max(mostAway, away)
-        yield* Effect.sleep(1)
-        away -= commands.length
-        return commands.map((command, nth) => (answers?.[nth] ?? done)(command))
-      }),
-    head: () => Effect.never,
-    borrow: () => undefined,
-    giveBack: () => undefined
-  }
+  const placement = elsewhere((_, commands) =>
+    Effect.gen(function* () {
+      const answers = messages[asked++]
+      lengths.push(commands.length)
+      away += commands.length
+      mostAway = Math.max(mostAway, away)
+      yield* Effect.sleep(1)
+      away -= commands.length
+      return commands.map((command, nth) => (answers?.[nth] ?? done)(command))
+    })
+  )
   const node = yield* startNode("sender", { placement, limits })
   const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
   yield* TestClock.adjust(1_000)
@@ -75,6 +81,9 @@ const outcomesOf = Effect.fnUntraced(function* (
 })
 
 const scenario = Effect.provide([memoryStores, quiet])
+
+/** More than what is sent to another node waits for an answer. */
+const patienceMs = defaultLimits.commandDeadlineMs + defaultClusterLimits.answerGraceMs + 100
 
 it.effect("a command whose answer was lost is not sent behind one of its batch that has taken effect", () =>
   Effect.gen(function* () {
@@ -158,6 +167,40 @@ it.effect.each([
       assert.deepStrictEqual(tally(outcomes), { Accepted: 6_000 })
       assert.strictEqual(mostAway, atOnce)
     }).pipe(scenario)
+)
+
+/** Nodes of these groups stand still: what is sent there has no answer within the time that one is waited for. */
+const silentAt = (groups: ReadonlyArray<number>) =>
+  elsewhere((account, commands) =>
+    groups.some((group) => account.endsWith(`${group}`))
+      ? Effect.delay(Effect.succeed(commands.map(unknown)), defaultClusterLimits.askMs)
+      : Effect.succeed(commands.map(done))
+  )
+
+it.effect("a node that stands still fills its own share of what may be away, and no other node's", () =>
+  Effect.gen(function* () {
+    const node = yield* startNode("sender", { placement: silentAt([1, 2]), limits: { inFlightMax: 10 } })
+    const send = (account: string) =>
+      Effect.forkChild(Effect.result(node.send(deposit(account, 1n))), { startImmediately: true })
+    const fill = (account: string) => Effect.forEach(Array.from({ length: 10 }), () => send(account))
+    const away = [...(yield* fill("a1"))]
+    assert.deepInclude(yield* Effect.flip(node.send(deposit("a1", 1n))), {
+      _tag: "Overloaded",
+      what: "the node of the account"
+    })
+    assert.strictEqual((yield* node.send(deposit("a3", 1n))).replayed, false)
+    // As much as two nodes may have: that is the bound of the whole.
+    away.push(...(yield* fill("a2")))
+    assert.deepInclude(yield* Effect.flip(node.send(deposit("a3", 1n))), {
+      _tag: "Overloaded",
+      what: "this node"
+    })
+    yield* TestClock.adjust(patienceMs)
+    const answers = yield* Effect.forEach(away, Fiber.join)
+    assert.deepStrictEqual(tally(answers.map(outcomeOf)), { Indeterminate: 20 })
+    assert.strictEqual(node.dispatcher.stats().inFlight, 0)
+    assert.strictEqual((yield* node.send(deposit("a3", 1n))).replayed, false)
+  }).pipe(scenario)
 )
 
 it.effect("a batch finds room at a node that takes fewer commands than one message carries", () =>

@@ -35,6 +35,7 @@ const place = (own: ReadonlyArray<string> = []) => {
     isAlone: false,
     owns: (account) => own.includes(account),
     groupOf: () => 0,
+    nodeOf: () => undefined,
     ownedShards: () => allShards,
     others: () => [],
     dispatch: () => Effect.succeed([]),
@@ -225,5 +226,41 @@ it.effect("commands that wait for one account of another node do not fill this o
     for (const exit of refused)
       assert.deepInclude(yield* exit, { _tag: "Overloaded", what: `account ${far}` })
     assert.isTrue(Exit.isSuccess(accepted))
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.effect("nor do those that wait for many accounts of one node", () =>
+  Effect.gen(function* () {
+    const { placing, asked } = place(["near"])
+    const placement: Placing = {
+      ...placing,
+      groupOf: (account) => Number(/\d*$/.exec(account)?.[0]),
+      nodeOf: (group) => (group < 100 ? "silent" : "other")
+    }
+    const node = yield* startNode("node", { placement, limits: { inFlightMax: 20 } })
+    yield* fund(node, ["near"], 100n)
+    const send = (to: string) =>
+      Effect.forkChild(Effect.flip(node.send(transfer("near", to, 1n))), { startImmediately: true })
+    const waiting = yield* Effect.forEach(Array.from({ length: 30 }), (_, nth) => send(`far${nth}`))
+    const another = yield* send("far100")
+    yield* Effect.yieldNow
+    const refused = waiting.flatMap((fiber) => fiber.pollUnsafe() ?? [])
+    const isAnotherWaiting = another.pollUnsafe() === undefined
+    const near = yield* Effect.exit(node.send(deposit("near", 1n)))
+    // So that the node can end.
+    const reply = () => {
+      for (const one of asked.splice(0))
+        one(Exit.fail(new Unavailable({ what: "the other node", reason: "a test ends" })))
+    }
+    reply()
+    yield* Effect.forEach([...waiting, another], Fiber.join)
+    const again = yield* send("far1")
+    reply()
+    assert.lengthOf(refused, 20)
+    for (const exit of refused)
+      assert.deepInclude(yield* exit, { _tag: "Overloaded", what: "the node of the account" })
+    assert.isTrue(isAnotherWaiting, "another node lends what it has")
+    assert.isTrue(Exit.isSuccess(near))
+    assert.strictEqual((yield* Fiber.join(again))._tag, "Unavailable", "there is room again")
   }).pipe(Effect.provide([memoryStores, quiet]))
 )

@@ -230,7 +230,7 @@ describe("requests", () => {
 
   it.effect("go to the node that said last that the shard is its own", () =>
     Effect.gen(function* () {
-      const { send, join } = yield* asker()
+      const { send, routes, join } = yield* asker()
       const first = yield* join({ shards: [1, 2] })
       const second = yield* join({ shards: [] })
       first.tell([1])
@@ -238,6 +238,14 @@ describe("requests", () => {
       yield* settle
       yield* all([send(1, head("a")), send(2, head("b"))])
       assert.deepEqual([first.asked, second.asked], [["a"], ["b"]])
+      assert.deepEqual(
+        [1, 2, 3].map((shard) => routes.nodeOf(shard)),
+        ["far", "far", undefined]
+      )
+      // What was sent to it may still be waited for.
+      yield* first.cut
+      yield* settle
+      assert.strictEqual(routes.nodeOf(1), "far")
     }).pipe(Effect.scoped)
   )
 

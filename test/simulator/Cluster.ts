@@ -159,6 +159,7 @@ export class Cluster {
       isAlone: false,
       owns,
       groupOf: groupOf.bind(this),
+      nodeOf: (group) => `node-${this.holderOf(group)}`,
       ownedShards: () => allShards,
       others: () => [],
       dispatch: (account, commands, isAgain) =>

@@ -99,6 +99,7 @@ export class SimulatedCluster {
       isAlone: false,
       owns: (id) => this.#claims[node]?.has(this.groupOf(id)) ?? false,
       groupOf: (id) => this.groupOf(id),
+      nodeOf: (group) => `node-${this.#owners[group]}`,
       ownedShards: () => allShards,
       others: () => [],
       dispatch: (id, commands, isAgain) =>

@@ -7,6 +7,7 @@ import { Clock, Context, Effect, Exit, FiberSet, Layer, Random, Result } from "e
 import type { Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
+import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { LedgerClock } from "./LedgerClock.ts"
 import { AccountActor, type AccountLock, type PendingCommand, resumeAll } from "./Lifecycle.ts"
 import {
@@ -24,7 +25,9 @@ interface LeasedAccount {
   readonly lease: string
   /** Commands that were decided on it, or will be when they have the rest of their accounts. */
   readonly users: Set<PendingCommand>
-  /** Commands that wait for the account to come, or for the next lease. */
+  /** The node that was asked for it, as far as that is known. */
+  readonly node: string | undefined
+  /** Commands that wait for the account to come, or for the next lease; changed by `setWaiting` and `wait`. */
   waiting: Array<PendingCommand>
   /** The head at the beginning of the lease; undefined until the account is here. */
   granted: Head | undefined
@@ -42,6 +45,35 @@ interface LeasedAccount {
   isBroken: boolean
 }
 
+/** How many commands wait for accounts of each other node. One that stands still is not to fill this node with them. */
+class WaitingByNode {
+  readonly #max: number
+  readonly #counts = new Map<string | undefined, number>()
+  #full = 0
+
+  constructor(max: number) {
+    this.#max = max
+  }
+
+  /** Costs a look, where hardly ever any is. */
+  get isAnyFull(): boolean {
+    return this.#full > 0
+  }
+
+  isFull(node: string | undefined): boolean {
+    return (this.#counts.get(node) ?? 0) >= this.#max
+  }
+
+  /** So many more, or fewer. */
+  add(node: string | undefined, count: number): void {
+    const wasFull = this.isFull(node)
+    const after = (this.#counts.get(node) ?? 0) + count
+    if (after === 0) this.#counts.delete(node)
+    else this.#counts.set(node, after)
+    if (this.isFull(node) !== wasFull) this.#full += wasFull ? -1 : 1
+  }
+}
+
 export class LeaseClient extends Context.Service<
   LeaseClient,
   {
@@ -55,6 +87,8 @@ export class LeaseClient extends Context.Service<
     readonly forgetDone: (account: AccountId) => void
     /** Commands that wait for the account, or for which it is leased. */
     readonly inFlight: (account: AccountId) => number
+    /** The account is of another node, for whose accounts as many commands wait as may. */
+    readonly isNodeFull: (account: AccountId) => boolean
     /** Accounts that are asked for or leased. */
     readonly size: () => number
   }
@@ -68,12 +102,31 @@ export class LeaseClient extends Context.Service<
 const make = Effect.gen(function* () {
   const placement = yield* Placement
   const limits = yield* ClusterConfig
+  const { inFlightMax } = yield* LedgerConfig
   const clock = yield* LedgerClock
   const wall = yield* Clock.Clock
   const run = yield* FiberSet.makeRuntime<never>()
   const life = (yield* Random.nextIntBetween(0, 36 ** 7)).toString(36)
   const leased = new Map<AccountId, LeasedAccount>()
+  // Half of what this node takes is left for all else.
+  const waitingByNode = new WaitingByNode(Math.ceil(inFlightMax / 2))
   let leases = 0
+
+  const setWaiting = (one: LeasedAccount, commands: Array<PendingCommand>): void => {
+    waitingByNode.add(one.node, commands.length - one.waiting.length)
+    one.waiting = commands
+  }
+
+  const wait = (one: LeasedAccount, command: PendingCommand): undefined => {
+    waitingByNode.add(one.node, 1)
+    one.waiting.push(command)
+  }
+
+  const takeWaiting = (one: LeasedAccount): ReadonlyArray<PendingCommand> => {
+    const { waiting } = one
+    setWaiting(one, [])
+    return waiting
+  }
 
   /** The answer may be here before this returns. */
   const ask = (account: AccountId, waiting: Array<PendingCommand>): void => {
@@ -83,7 +136,8 @@ const make = Effect.gen(function* () {
       actor: new AccountActor(account, now),
       lease: `${life}.${++leases}`,
       users: new Set(),
-      waiting,
+      node: placement.nodeOf(placement.groupOf(account)),
+      waiting: [],
       granted: undefined,
       withdraw: undefined,
       closesAtMs: 0,
@@ -93,6 +147,7 @@ const make = Effect.gen(function* () {
       isOpening: false,
       isBroken: false
     }
+    setWaiting(one, waiting)
     leased.set(account, one)
     const reply: BorrowReply = (exit) => {
       if (Exit.isFailure(exit)) return void run(refused(one, exit))
@@ -116,17 +171,16 @@ const make = Effect.gen(function* () {
   }
 
   const begin = (one: LeasedAccount, grant: LeaseGrant, askedAt: number, askedAtWall: number): void => {
-    const { actor, waiting } = one
+    const { actor } = one
     one.granted = grant.head
     one.endsAtMs = askedAt + grant.waitedMs + grant.leaseMs
     one.endsAtWallMs = askedAtWall + grant.waitedMs + grant.leaseMs
     one.closesAtMs = Math.min(clock.elapsedUnsafe() + limits.shareMs, one.endsAtMs)
     actor.load(grant.head)
-    one.waiting = []
     // The first to leave must not return it while the others are still to come.
     one.isOpening = true
     // Each of them may come to wait once more.
-    const resumed = resumeAll(waiting)
+    const resumed = resumeAll(takeWaiting(one))
     one.isOpening = false
     returnIfUnused(one)
     Result.getOrThrow(resumed)
@@ -143,12 +197,12 @@ const make = Effect.gen(function* () {
     if (failure?._tag === "Some" && failure.value._tag !== "NotMine") {
       const refusal = failure.value._tag === "PeerBusy" ? "PeerBusy" : Exit.fail(failure.value)
       leased.delete(actor.id)
-      return Result.getOrThrow(resumeAll(one.waiting, refusal))
+      return Result.getOrThrow(resumeAll(takeWaiting(one), refusal))
     }
     // Until then others wait with them, and are counted with them.
     yield* Effect.sleep(limits.retryMs)
     leased.delete(actor.id)
-    Result.getOrThrow(resumeAll(one.waiting))
+    Result.getOrThrow(resumeAll(takeWaiting(one)))
   })
 
   const returnIfUnused = (one: LeasedAccount): void => {
@@ -157,7 +211,7 @@ const make = Effect.gen(function* () {
     leased.delete(actor.id)
     actor.evict()
     giveBack(actor.id, one.lease, givenBack(one, granted))
-    const waiting = one.waiting.filter(({ phase }) => phase !== "done")
+    const waiting = takeWaiting(one).filter(({ phase }) => phase !== "done")
     if (waiting.length > 0) ask(actor.id, waiting)
   }
 
@@ -185,8 +239,7 @@ const make = Effect.gen(function* () {
       const now = clock.elapsedUnsafe()
       const isOpen = isGood(one, now) && now < one.closesAtMs && one.joined < limits.shareMax
       if (one.granted === undefined || !isOpen) {
-        one.waiting.push(command)
-        return undefined
+        return wait(one, command)
       }
       one.joined++
       one.users.add(command)
@@ -208,12 +261,20 @@ const make = Effect.gen(function* () {
     },
     forgetDone: (account) => {
       const one = leased.get(account)
-      if (one !== undefined) one.waiting = one.waiting.filter(({ phase }) => phase !== "done")
+      if (one === undefined) return
+      setWaiting(
+        one,
+        one.waiting.filter(({ phase }) => phase !== "done")
+      )
     },
     inFlight: (account) => {
       const one = leased.get(account)
       return one === undefined ? 0 : one.users.size + one.waiting.length
     },
+    isNodeFull: (account) =>
+      waitingByNode.isAnyFull &&
+      !placement.owns(account) &&
+      waitingByNode.isFull(placement.nodeOf(placement.groupOf(account))),
     size: () => leased.size
   })
 })

@@ -74,6 +74,8 @@ export interface Placing {
   readonly owns: (account: AccountId) => boolean
   /** Accounts of one group are owned by one node at any time. */
   readonly groupOf: (account: AccountId) => number
+  /** The other node that had the accounts of a group when it was last heard of, also where it is gone; undefined where none was. */
+  readonly nodeOf: (group: number) => string | undefined
   /** Which shards this node owns, for callers. */
   readonly ownedShards: () => OwnedShards
   /** The nodes that this one is connected with, by what they said last. */
@@ -109,6 +111,7 @@ const alone: Placing = {
   isAlone: true,
   owns: () => true,
   groupOf: () => 0,
+  nodeOf: () => undefined,
   ownedShards: () => allShards,
   others: () => [],
   dispatch: (_, commands) => Effect.succeed(commands.map(() => Answer.make({ _tag: "Moved" }))),

@@ -38,6 +38,7 @@ const makePlacing = Effect.gen(function* () {
     isAlone: false,
     owns: (account) => owned[groupOf(account)] === true && certainty.isCertain(),
     groupOf,
+    nodeOf: peers.nodeOf,
     ownedShards: told,
     others: peers.others,
     dispatch: (account, commands, isAgain) => {

@@ -34,6 +34,8 @@ export class PeerRoutes {
   readonly #owned: ReadonlyArray<boolean>
   readonly #waitingMax: number
   readonly #homes = new Map<number, PeerConversation>()
+  /** The names of the nodes that said last of a shard that it is theirs, connected or not. */
+  readonly #names = new Map<number, string>()
   /** Of each lease that this node asked for and has not returned, the node that was asked. */
   readonly #lenders = new Map<string, PeerConversation>()
   readonly #waiting = new Map<number, Set<Waiting>>()
@@ -109,7 +111,12 @@ export class PeerRoutes {
     for (const [shard, known] of this.#homes) {
       if (known === home && owned[shard] !== true) this.#homes.delete(shard)
     }
-    for (const [shard, isOwned] of owned.entries()) if (isOwned) this.#homes.set(shard, home)
+    const name = home.peer?.node
+    for (const [shard, isOwned] of owned.entries()) {
+      if (!isOwned) continue
+      this.#homes.set(shard, home)
+      if (name !== undefined) this.#names.set(shard, name)
+    }
     for (const [shard, all] of [...this.#waiting]) {
       if (this.#homes.get(shard) !== home) continue
       for (const waiting of [...all]) {
@@ -122,6 +129,11 @@ export class PeerRoutes {
   /** The shards that a node said are its own, as far as no other has claimed them since. */
   shardsOf(home: PeerConversation): ReadonlyArray<number> {
     return [...this.#homes].flatMap(([shard, known]) => (known === home ? [shard] : [])).sort((a, b) => a - b)
+  }
+
+  /** The node that said last of the shard that it is its own, also where the connection to it is over. */
+  nodeOf(shard: number): string | undefined {
+    return this.#names.get(shard)
   }
 
   /** The connection to a node is over. */

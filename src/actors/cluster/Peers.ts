@@ -55,6 +55,8 @@ export class Peers extends Context.Service<
     readonly serve: (here: LocalNode["Service"]) => void
     /** The shards of this node have changed. */
     readonly tellShards: () => void
+    /** The name of the node that said last of a shard that it is its own. */
+    readonly nodeOf: (shard: number) => string | undefined
     /** The nodes that have introduced themselves, in order of their names. */
     readonly others: () => ReadonlyArray<OtherNode>
   }
@@ -172,6 +174,7 @@ const makePeers = Effect.fnUntraced(function* (node: string) {
     send: routes.send,
     ask: routes.ask,
     tell: (shard, request) => routes.tell(shard, request),
+    nodeOf: (shard) => routes.nodeOf(shard),
     others: () =>
       [...links.values()]
         .map(({ conversation }) => ({

@@ -52,7 +52,7 @@ export class AdmissionControl extends Context.Service<
     readonly precheck: (input: unknown) => Refusal["exit"] | undefined
     /** `retryAfterMs` is estimated from the commit queue where it is not given. */
     readonly overloaded: (what: string, retryAfterMs?: number) => Refusal
-    /** The node that owns an account takes no more from this one: it has room again once leases have ended. */
+    /** The node that owns an account takes no more from this one, or answers too little of it: it has room again once leases have ended. */
     readonly peerBusy: () => Refusal
     /** As many look-ups of its kind wait for the log as may. */
     readonly lookupsFull: () => Refusal
@@ -102,6 +102,8 @@ const make = Effect.gen(function* () {
     return last
   }
 
+  const peerBusy = () => overloaded("the node of the account", leaseMs)
+
   return AdmissionControl.of({
     check: (accounts, actors, isSelfLimiting, now) => {
       if (isHeavy() || (isSelfLimiting ? inFlight.size >= limits.inFlightMax : isFull(now)))
@@ -110,6 +112,7 @@ const make = Effect.gen(function* () {
         // One that has left may be in memory still.
         const pending = (actors[nth]?.inFlight ?? 0) + leases.inFlight(account)
         if (pending >= limits.inFlightPerAccountMax) return overloaded(`account ${account}`).exit
+        if (leases.isNodeFull(account)) return peerBusy().exit
       }
       return undefined
     },
@@ -127,7 +130,7 @@ const make = Effect.gen(function* () {
     overloaded,
     isHalfFull,
     isHeavy,
-    peerBusy: () => overloaded("the node of the account", leaseMs),
+    peerBusy,
     lookupsFull: () => overloaded("the look-up of holds and reversals in the log", lookupRetryMs)
   })
 })

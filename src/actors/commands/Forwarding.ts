@@ -44,6 +44,37 @@ interface Message {
   readonly size: number
 }
 
+/** As many as one node may have away may be away in all, times this: so one that stands still leaves room for commands of the others. */
+const nodesAway = 2
+
+/** The commands of this node's callers that are at other nodes, by the node that they were sent to. */
+class CommandsAway {
+  readonly #perNodeMax: number
+  readonly #byNode = new Map<string | undefined, number>()
+  #all = 0
+
+  constructor(perNodeMax: number) {
+    this.#perNodeMax = perNodeMax
+  }
+
+  get all(): number {
+    return this.#all
+  }
+
+  /** Whether there is room for so many more, at the node and in all. */
+  roomFor(node: string | undefined, count: number): "room" | "nodeFull" | "full" {
+    if ((this.#byNode.get(node) ?? 0) + count > this.#perNodeMax) return "nodeFull"
+    return this.#all + count > nodesAway * this.#perNodeMax ? "full" : "room"
+  }
+
+  add(node: string | undefined, count: number): void {
+    this.#all += count
+    const there = (this.#byNode.get(node) ?? 0) + count
+    if (there === 0) this.#byNode.delete(node)
+    else this.#byNode.set(node, there)
+  }
+}
+
 export type Outcome = Result.Result<Receipt, CommandError>
 
 export class Forwarding extends Context.Service<
@@ -82,7 +113,7 @@ const make = Effect.gen(function* () {
   const clock = yield* LedgerClock
   // Not by what another node takes: one that stands still has its share at once, and the rest is refused at once.
   const roomMax = Math.min(messagesAway * messageMax, limits.inFlightMax)
-  let away = 0
+  const away = new CommandsAway(limits.inFlightMax)
 
   /** Asks the owner of the group once: this node, if the group has come to it meanwhile. */
   const ask = (
@@ -150,16 +181,18 @@ const make = Effect.gen(function* () {
   /** One message, where this node has room for its commands among those that are away. */
   const sendCounted = (account: AccountId, commands: ReadonlyArray<Command>) =>
     Effect.uninterruptibleMask((restore) => {
-      if (away + commands.length > limits.inFlightMax) {
-        const refusal = Result.fail(admission.overloaded(wholeNode).error)
+      // Of the node that had the account when it was sent: another one that has it by then does not stand still.
+      const node = placement.nodeOf(placement.groupOf(account))
+      const room = away.roomFor(node, commands.length)
+      if (room !== "room") {
+        const { error } = room === "full" ? admission.overloaded(wholeNode) : admission.peerBusy()
+        const refusal = Result.fail(error)
         return Effect.succeed(commands.map((): Outcome => refusal))
       }
-      away += commands.length
+      away.add(node, commands.length)
       return Effect.ensuring(
         restore(send(account, commands)),
-        Effect.sync(() => {
-          away -= commands.length
-        })
+        Effect.sync(() => away.add(node, -commands.length))
       )
     })
 
@@ -177,7 +210,7 @@ const make = Effect.gen(function* () {
   return Forwarding.of({
     forward,
     roomOfBatch: () => Semaphore.makeUnsafe(roomMax),
-    away: () => away
+    away: () => away.all
   })
 })
 
