@@ -19,6 +19,7 @@ import {
   startNode,
   tally,
   toCommand,
+  transfer,
   withdraw
 } from "../support/ledgerWorld.ts"
 
@@ -137,11 +138,13 @@ it.effect("all of a batch are sent again in their order where none was answered"
   }).pipe(scenario)
 )
 
+/** The longest that there is: 5,120 characters, 13 KB. */
+const metadata = Object.fromEntries(
+  Array.from({ length: 16 }, (_, nth) => [`${"k".repeat(62)}${nth + 10}`, "\u6c34".repeat(256)])
+)
+
 it.effect("no message is longer than a frame, however long the groups of a batch are", () =>
   Effect.gen(function* () {
-    const metadata = Object.fromEntries(
-      Array.from({ length: 16 }, (_, nth) => [`${"k".repeat(62)}${nth + 10}`, "\u6c34".repeat(256)])
-    )
     const member = { _tag: "Withdraw", account: "a", amount: 1n, metadata } as const
     const group: CommandInput = { _tag: "Group", commands: new Array(100).fill(member) }
     const writer = new ByteWriter()
@@ -152,6 +155,36 @@ it.effect("no message is longer than a frame, however long the groups of a batch
     assert.isAbove(60 * writer.length, 64 * 1_024 * 1_024)
     for (const length of lengths) assert.isBelow(length * writer.length, 32 * 1_024 * 1_024)
   }).pipe(scenario)
+)
+
+const legs = [
+  ...Array.from({ length: 99 }, (_, leg) => ({ account: `l${leg}-1`, side: "debit" as const, amount: 1n })),
+  { account: "a1", side: "credit" as const, amount: 99n }
+]
+
+it.effect.each([
+  { what: "journals of 100 legs", events: 100, command: { _tag: "PostJournal", legs } },
+  { what: "transfers with long texts", events: 2, command: { ...transfer("a1", "b1", 1n), metadata } },
+  {
+    what: "groups of journals",
+    events: 500,
+    command: { _tag: "Group", commands: Array.from({ length: 5 }, () => ({ _tag: "PostJournal", legs })) }
+  }
+] as const)(
+  "of $what no more travel in one message than the owner writes in a few statements",
+  ({ events, command }) =>
+    Effect.gen(function* () {
+      const batch = Array.from({ length: 600 }, () => command as CommandInput)
+      const { outcomes, lengths } = yield* outcomesOf(batch, [])
+      assert.deepStrictEqual(tally(outcomes), { Accepted: 600 })
+      const characters = 400 + ("metadata" in command ? 5_120 : 0)
+      for (const length of lengths) {
+        assert.isAtMost(length * events, 2_000)
+        assert.isAtMost(length * events * characters, 2_100_000)
+      }
+      // As many as fit: each is waited for before the next one is sent.
+      assert.isBelow(lengths.length, (600 * events * characters) / 1_000_000 + (600 * events) / 1_000)
+    }).pipe(scenario)
 )
 
 it.effect.each([

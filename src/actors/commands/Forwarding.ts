@@ -11,38 +11,10 @@ import { LedgerClock } from "../accounts/LedgerClock.ts"
 import { type Answer, Placement } from "../accounts/Placement.ts"
 import { AdmissionControl, wholeNode } from "./AdmissionControl.ts"
 import { LocalNode } from "./LocalNode.ts"
-
-/**
- * Commands that travel in one message, where a group counts as often as it has commands: with the longest texts they come to less than
- * half of the longest frame (PeerConnection.ts), and so do their answers.
- */
-const messageMax = 1_000
+import { messageMax, messagesOf } from "./Messages.ts"
 
 /** Messages of the full length that one batch may have away at once, over all owners, whatever its length. */
 const messagesAway = 2
-
-/** A group counts as often as it has commands. */
-const sizeOf = (command: Command): number => (command._tag === "Group" ? command.commands.length : 1)
-
-/** The commands of each message, in order. */
-const messagesOf = (commands: ReadonlyArray<Command>, sizeMax: number): ReadonlyArray<Message> => {
-  const messages: Array<{ readonly commands: Array<Command>; size: number }> = []
-  for (const command of commands) {
-    const size = sizeOf(command)
-    const last = messages.at(-1)
-    if (last === undefined || last.size + size > sizeMax) messages.push({ commands: [command], size })
-    else {
-      last.commands.push(command)
-      last.size += size
-    }
-  }
-  return messages
-}
-
-interface Message {
-  readonly commands: ReadonlyArray<Command>
-  readonly size: number
-}
 
 /** As many as one node may have away may be away in all, times this: so one that stands still leaves room for commands of the others. */
 const nodesAway = 2
