@@ -111,6 +111,33 @@ it.effect("a reversal whose look-up took long is answered at its own deadline, w
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
+it.effect("a batch with reversals is answered within one deadline where the log does not answer", () =>
+  Effect.gen(function* () {
+    const { faulty, node } = yield* heldNode(["a"])
+    yield* node.send(deposit("a", 5n, "original"))
+    const landed = deposit("a", 1n, "landed")
+    yield* node.send(landed)
+    faulty.hold("findCommands")
+    const reversal: CommandInput = { _tag: "Reverse", original: "original", reason: "twice" }
+    const batch = [deposit("a", 1n), reversal, deposit("a", 1n), reversal, landed, reversal]
+    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    yield* TestClock.adjust(overMs)
+    const isAnswered = sent.pollUnsafe() !== undefined
+    faulty.release()
+    yield* TestClock.adjust(overMs)
+    assert.isTrue(isAnswered)
+    assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), [
+      "Accepted",
+      "Unavailable",
+      "Unavailable",
+      "Unavailable",
+      "Replayed",
+      "Unavailable"
+    ])
+    assert.strictEqual(node.dispatcher.meters().outcomes.refused.get("Unavailable"), 4)
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
 it.effect("a command that expires in the queue takes no later command with it", () =>
   Effect.gen(function* () {
     const { inner, faulty, node } = yield* heldNode(["a"])

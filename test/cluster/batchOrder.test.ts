@@ -367,3 +367,52 @@ it.effect(
       assert.deepStrictEqual(yield* invariantsOf(store), [])
     }).pipe(Effect.provide([memoryStores, quiet]))
 )
+
+it.effect("what stands in a batch behind a command that was given up is not done before that may be", () =>
+  Effect.gen(function* () {
+    const cluster = new SimulatedCluster(3, 3)
+    const store = yield* EventStore
+    let isLate = false
+    const placement = cluster.placementOf(0)
+    /** What this node sends to node 1 comes there late, and what that answers is lost. */
+    const late: Placing = {
+      ...placement,
+      dispatch: (account, commands, isAgain) =>
+        isLate
+          ? Effect.delay(
+              Effect.succeed(commands.map(() => ({ _tag: "Unknown" as const }))),
+              defaultClusterLimits.askMs
+            )
+          : placement.dispatch(account, commands, isAgain)
+    }
+    const started = yield* Effect.forEach([0, 1, 2], (index) =>
+      Effect.tap(
+        startNode(`node-${index}`, { placement: index === 0 ? late : cluster.placementOf(index) }),
+        (node) => Effect.sync(() => cluster.join(index, node.dispatcher.localNode))
+      )
+    )
+    const [sender, owner, lender] = started
+    if (sender === undefined || owner === undefined || lender === undefined) return assert.fail("no node")
+    yield* fund(sender, ["a0", "b1", "z2"], 100n)
+    const batch = [transfer("b1", "z2", 60n, "out"), transfer("a0", "b1", 1n, "in")].map(toCommand)
+    isLate = true
+    cluster.cutOff(2)
+    const sent = yield* Effect.forkChild(sender.dispatcher.dispatchMany(batch))
+    yield* TestClock.adjust(8_000)
+    // It has it now, and waits for an account that no node lends just then.
+    const [first] = batch
+    if (first === undefined) return assert.fail("no command")
+    const waiting = yield* Effect.forkChild(owner.dispatcher.localNode.dispatch([first], false))
+    yield* TestClock.adjust(4_000)
+    cluster.join(2, lender.dispatcher.localNode)
+    yield* TestClock.adjust(4_000)
+    assert.deepStrictEqual(
+      (yield* Fiber.join(waiting)).map(({ _tag }) => _tag),
+      ["Done"]
+    )
+    assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), ["Indeterminate", "Unavailable"])
+    const ids = (yield* readStream(store, "b1")).map(({ commandId }) => String(commandId))
+    assert.deepStrictEqual(ids.slice(2), ["out"])
+    assert.deepStrictEqual(yield* invariantsOf(store), [])
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)

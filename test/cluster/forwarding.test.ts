@@ -244,3 +244,62 @@ it.effect("a batch finds room at a node that takes fewer commands than one messa
     assert.deepStrictEqual(lengths, [500, 500, 200])
   }).pipe(scenario)
 )
+
+/** The outcomes of a batch over nodes of which some stand still, as they are once a command would have been given up. */
+const answersIn = Effect.fnUntraced(function* (
+  silent: ReadonlyArray<number>,
+  batch: ReadonlyArray<CommandInput>
+) {
+  const node = yield* startNode("sender", { placement: silentAt(silent) })
+  const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+  yield* TestClock.adjust(patienceMs)
+  assert.isDefined(sent.pollUnsafe(), "it is answered when its commands alone would be")
+  return (yield* Fiber.join(sent)).map(outcomeOf)
+})
+
+it.effect(
+  "a batch that goes back and forth to an owner that stands still is answered within one deadline",
+  () =>
+    Effect.gen(function* () {
+      const there = transfer("a1", "b2", 1n)
+      const back = transfer("b2", "a1", 1n)
+      const outcomes = yield* answersIn(
+        [1],
+        [deposit("c3", 1n), there, back, there, deposit("c3", 1n), there]
+      )
+      assert.deepStrictEqual(outcomes, [
+        "Accepted",
+        "Indeterminate",
+        "Unavailable",
+        "Unavailable",
+        "Accepted",
+        "Unavailable"
+      ])
+    }).pipe(scenario)
+)
+
+it.effect("a batch of several messages to an owner that stands still is answered within one deadline", () =>
+  Effect.gen(function* () {
+    const deposits = (account: string, count: number) =>
+      Array.from({ length: count }, () => deposit(account, 1n))
+    const outcomes = yield* answersIn([1], [...deposits("a1", 2_500), ...deposits("c3", 2_500)])
+    assert.deepStrictEqual(tally(outcomes.slice(0, 2_500)), { Indeterminate: 1_000, Unavailable: 1_500 })
+    // Another node has no account in common with what had no answer.
+    assert.deepStrictEqual(tally(outcomes.slice(2_500)), { Accepted: 2_500 })
+  }).pipe(scenario)
+)
+
+it.effect(
+  "a batch over more accounts of a node that stands still than it has room for is answered, too",
+  () =>
+    Effect.gen(function* () {
+      const placement = { ...silentAt([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), nodeOf: () => "silent" }
+      const node = yield* startNode("sender", { placement })
+      const batch = Array.from({ length: 6_000 }, (_, nth) => toCommand(deposit(`a${nth % 600}`, 1n)))
+      const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch))
+      yield* TestClock.adjust(patienceMs)
+      assert.isDefined(sent.pollUnsafe())
+      const answers = tally((yield* Fiber.join(sent)).map(outcomeOf))
+      assert.deepStrictEqual(answers, { Indeterminate: 2_000, Unavailable: 4_000 })
+    }).pipe(scenario)
+)

@@ -13,8 +13,10 @@ import { LedgerClock } from "../accounts/LedgerClock.ts"
 import type { CommandExit } from "../accounts/Lifecycle.ts"
 import { type NotMine, Placement, type ToldHead } from "../accounts/Placement.ts"
 import { AdmissionControl } from "./AdmissionControl.ts"
+import { type BatchUnderWay, type Outcome, withheld } from "./BatchUnderWay.ts"
 import { CommandExecutor } from "./CommandExecutor.ts"
-import { Forwarding, moving, type Outcome } from "./Forwarding.ts"
+import { Deduplication } from "./Deduplication.ts"
+import { Forwarding, moving } from "./Forwarding.ts"
 import { InFlightCommands, unavailable } from "./InFlightCommands.ts"
 import { LocalNode } from "./LocalNode.ts"
 import { Lookups } from "./Lookups.ts"
@@ -29,6 +31,12 @@ const chunksMax = 2
 type Owner = number | undefined
 
 type Reverse = Extract<Command, { readonly _tag: "Reverse" }>
+
+/** Commands of a batch that were submitted here, at `sentAtMs`. */
+interface Chunk {
+  readonly landed: Effect.Effect<ReadonlyArray<CommandExit>>
+  readonly sentAtMs: number
+}
 
 /** A command of a batch that is not sent yet. */
 interface Left {
@@ -60,7 +68,8 @@ const make = Effect.gen(function* () {
   const executor = yield* CommandExecutor
   const store = yield* EventStore
   const localNode = yield* LocalNode
-  const { forward, roomOfBatch } = yield* Forwarding
+  const { forward, beginBatch } = yield* Forwarding
+  const deduplication = yield* Deduplication
   const clock = yield* LedgerClock
   const admission = yield* AdmissionControl
   const inFlight = yield* InFlightCommands.Service
@@ -92,14 +101,13 @@ const make = Effect.gen(function* () {
         duration: limits.commandDeadlineMs,
         orElse: () => unavailable("event store", executor.trouble())
       })
-      return Effect.flatMap(whileCounted(resolved), (found) => submit(found, now + limits.commandDeadlineMs))
+      return whileCounted(resolved).pipe(
+        Effect.catch((error) => refuse(Exit.fail(error))),
+        Effect.flatMap((found) => submit(found, now + limits.commandDeadlineMs))
+      )
     })
 
-  const lookupsFull = Effect.suspend(() => {
-    const { exit } = admission.lookupsFull()
-    inFlight.outcomes.note(exit)
-    return exit
-  })
+  const lookupsFull = Effect.suspend(() => admission.lookupsFull().exit)
 
   const whileCounted = <A, E>(lookup: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     Effect.acquireUseRelease(
@@ -108,7 +116,7 @@ const make = Effect.gen(function* () {
       () => Effect.sync(() => inFlight.endLookup())
     )
 
-  const refuse = (refusal: CommandExit): Effect.Effect<Receipt, CommandError> => {
+  const refuse = <E extends CommandError>(refusal: Exit.Exit<never, E>): Effect.Effect<never, E> => {
     inFlight.outcomes.note(refusal)
     return refusal
   }
@@ -116,10 +124,19 @@ const make = Effect.gen(function* () {
   const ownerOf = (command: Command): Owner =>
     isOurs(command) ? undefined : placement.groupOf(firstAccountOf(command))
 
+  /** What is told of a command of a batch that is not sent any more: its outcome, where this node knows that, or waits for it. */
+  const withhold = (command: Command): Effect.Effect<Outcome> =>
+    Effect.result(
+      deduplication.isKnown(command.commandId)
+        ? Effect.callback<Receipt, CommandError>((resume) => void executor.submit(command, resume, "Host"))
+        : refuse(withheld.exit)
+    )
+
   /** Forwards commands of other nodes, several groups of accounts at once. Answers which of them each forwarding carries. */
   const forwardAll = Effect.fnUntraced(function* (
     commands: ReadonlyArray<Command>,
-    owners: ReadonlyArray<Owner>
+    owners: ReadonlyArray<Owner>,
+    batch: BatchUnderWay
   ) {
     const groups = new Map<number, Array<number>>()
     for (const [index, group] of owners.entries()) {
@@ -128,11 +145,10 @@ const make = Effect.gen(function* () {
       if (others === undefined) groups.set(group, [index])
       else others.push(index)
     }
-    const room = roomOfBatch()
     return yield* Effect.forEach(groups.values(), (indices) => {
       const sent = indices.map((index) => commands[index] as Command) // the indices are those of commands
       const [first] = sent as [Command] // a group has a command
-      return Effect.map(Effect.forkChild(forward(firstAccountOf(first), sent, room)), (fiber) => ({
+      return Effect.map(Effect.forkChild(forward(firstAccountOf(first), sent, batch)), (fiber) => ({
         indices,
         fiber
       }))
@@ -140,35 +156,52 @@ const make = Effect.gen(function* () {
   })
 
   /** Decides commands on this node, in order. */
-  const decideHere = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
+  const decideHere = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>, batch: BatchUnderWay) {
     const outcomes: Array<Outcome> = []
-    const chunks: Array<Effect.Effect<ReadonlyArray<CommandExit>>> = []
+    const chunks: Array<Chunk> = []
     const sender = { order: new KeptOrder() }
+    const settle = Effect.fnUntraced(function* ({ landed, sentAtMs }: Chunk) {
+      const found = yield* outcomesOf(yield* landed)
+      batch.note(found, sentAtMs)
+      append(outcomes, found)
+    })
     for (let start = 0; start < commands.length; start += chunkMax) {
       // However long a batch is, it alone does not fill the node: few chunks of it are in flight at once.
-      const landed = chunks.length === chunksMax ? chunks.shift() : undefined
-      if (landed !== undefined) yield* addOutcomes(outcomes, yield* landed)
-      chunks.push(yield* localNode.submitAll(commands.slice(start, start + chunkMax), sender))
+      const oldest = chunks.length === chunksMax ? chunks.shift() : undefined
+      if (oldest !== undefined) yield* settle(oldest)
+      const sentAtMs = clock.elapsedUnsafe()
+      const landed = yield* localNode.submitAll(commands.slice(start, start + chunkMax), sender)
+      chunks.push({ landed, sentAtMs })
     }
-    for (const chunk of chunks) yield* addOutcomes(outcomes, yield* chunk)
+    for (const chunk of chunks) yield* settle(chunk)
     return outcomes
   })
 
   /** A reversal in a batch is looked up once everything before it is done: its original may be there. */
   const dispatchMany = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
+    const batch = beginBatch()
     const results: Array<Outcome> = []
     let start = 0
     for (const [index, command] of commands.entries()) {
       if (command._tag !== "Reverse") continue
-      // One by one: as arguments of one call, those of a long batch would not fit onto the stack.
-      if (index > start)
-        for (const outcome of yield* dispatchPlain(commands.slice(start, index))) results.push(outcome)
-      results.push(yield* Effect.result(dispatch(command)))
+      if (index > start) append(results, yield* dispatchPlain(commands.slice(start, index), batch))
+      results.push(yield* reverseIn(batch, command))
       start = index + 1
     }
-    if (start === 0) return yield* dispatchPlain(commands)
-    return start < commands.length ? [...results, ...(yield* dispatchPlain(commands.slice(start)))] : results
+    if (start === 0) return yield* dispatchPlain(commands, batch)
+    if (start < commands.length) append(results, yield* dispatchPlain(commands.slice(start), batch))
+    return results
   })
+
+  const reverseIn = (batch: BatchUnderWay, command: Reverse): Effect.Effect<Outcome> =>
+    Effect.suspend(() => {
+      if (batch.isOver) return withhold(command)
+      const sentAtMs = clock.elapsedUnsafe()
+      return Effect.map(Effect.result(dispatchReversal(command)), (outcome) => {
+        batch.note([outcome], sentAtMs)
+        return outcome
+      })
+    })
 
   /**
    * Commands of which no two share an account and have different owners, by the owners that their caller knows: where
@@ -176,12 +209,14 @@ const make = Effect.gen(function* () {
    */
   const dispatchWave = Effect.fnUntraced(function* (
     commands: ReadonlyArray<Command>,
-    owners: ReadonlyArray<Owner>
+    owners: ReadonlyArray<Owner>,
+    batch: BatchUnderWay
   ) {
     const outcomes = new Array<Outcome>(commands.length)
-    const forwarded = yield* forwardAll(commands, owners)
+    const forwarded = yield* forwardAll(commands, owners, batch)
     const ours = commands.flatMap((_, index) => (owners[index] === undefined ? [index] : []))
-    const decided = yield* decideHere(ours.map((index) => commands[index] as Command)) // the indices are those of commands
+    const own = ours.map((index) => commands[index] as Command) // the indices are those of commands
+    const decided = yield* decideHere(own, batch)
     for (const [nth, index] of ours.entries()) outcomes[index] = decided[nth] as Outcome // one a command
     for (const { indices, fiber } of forwarded) {
       const found = yield* Fiber.join(fiber)
@@ -190,16 +225,16 @@ const make = Effect.gen(function* () {
     return outcomes
   })
 
-  /** One wave after another; what is left is cut anew where shards left or came in between. */
-  const dispatchPlain = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
-    if (placement.isAlone) return yield* decideHere(commands)
+  /** One wave after another, until one of them was given up; what is left is cut anew where shards left or came in between. */
+  const dispatchPlain = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>, batch: BatchUnderWay) {
+    if (placement.isAlone && !batch.isOver) return yield* decideHere(commands, batch)
     const outcomes = new Array<Outcome>(commands.length)
     let left: ReadonlyArray<Left> = commands.map((command, index) => ({
       command,
       index,
       owner: ownerOf(command)
     }))
-    while (left.length > 0) {
+    while (left.length > 0 && !batch.isOver) {
       const cut = left
       const waves = wavesOf(
         cut.map(({ command }) => command),
@@ -210,9 +245,11 @@ const make = Effect.gen(function* () {
         const sent = wave.map((nth) => cut[nth] as Left) // the indices are those of the cut
         // By two ways, commands with an account in common could overtake each other.
         if (done.size > 0 && sent.some(({ command, owner }) => ownerOf(command) !== owner)) break
+        if (batch.isOver) break
         const found = yield* dispatchWave(
           sent.map(({ command }) => command),
-          sent.map(({ owner }) => owner)
+          sent.map(({ owner }) => owner),
+          batch
         )
         for (const [nth, { index }] of sent.entries()) {
           outcomes[index] = found[nth] as Outcome // one a command
@@ -221,6 +258,7 @@ const make = Effect.gen(function* () {
       }
       left = cut.flatMap((one) => (done.has(one.index) ? [] : [{ ...one, owner: ownerOf(one.command) }]))
     }
+    for (const { command, index } of left) outcomes[index] = yield* withhold(command)
     return outcomes
   })
 
@@ -239,15 +277,21 @@ const make = Effect.gen(function* () {
   return CommandRouter.of({ dispatch, dispatchMany, head })
 })
 
-/** Adds what came of commands to the outcomes; ends with the first defect among them. */
-const addOutcomes = (outcomes: Array<Outcome>, exits: ReadonlyArray<CommandExit>): Effect.Effect<void> => {
+/** One by one: as arguments of one call, those of a long batch would not fit onto the stack. */
+const append = (outcomes: Array<Outcome>, more: ReadonlyArray<Outcome>): void => {
+  for (const outcome of more) outcomes.push(outcome)
+}
+
+/** What came of commands; ends with the first defect among them. */
+const outcomesOf = (exits: ReadonlyArray<CommandExit>): Effect.Effect<ReadonlyArray<Outcome>> => {
+  const outcomes: Array<Outcome> = []
   for (const exit of exits) {
     if (exit._tag === "Success") outcomes.push(Result.succeed(exit.value))
     else {
       const error = Exit.findError(exit)
-      if (Result.isFailure(error)) return Effect.orDie(Effect.asVoid(exit))
+      if (Result.isFailure(error)) return Effect.orDie(Effect.as(exit, outcomes))
       outcomes.push(Result.fail(error.success))
     }
   }
-  return Effect.void
+  return Effect.succeed(outcomes)
 }

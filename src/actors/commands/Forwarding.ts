@@ -4,12 +4,12 @@ import { overtakenOf, type Standing } from "../../domain/BatchOrder.ts"
 import type { Command } from "../../domain/Command.ts"
 import { type CommandError, Indeterminate, Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
-import type { Receipt } from "../../domain/Receipt.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import { type Answer, Placement } from "../accounts/Placement.ts"
 import { AdmissionControl, wholeNode } from "./AdmissionControl.ts"
+import { BatchUnderWay, type Outcome, withheld } from "./BatchUnderWay.ts"
 import { LocalNode } from "./LocalNode.ts"
 import { messageMax, messagesOf } from "./Messages.ts"
 
@@ -47,25 +47,23 @@ class CommandsAway {
   }
 }
 
-export type Outcome = Result.Result<Receipt, CommandError>
-
 export class Forwarding extends Context.Service<
   Forwarding,
   {
     /**
-     * Commands whose first accounts are all in the group of `account`; an outcome for each, in their order. `room` is that of the batch
-     * that they are of.
+     * Commands whose first accounts are all in the group of `account`; an outcome for each, in their order. `batch` is that which they are
+     * of; without it, one command.
      */
     readonly forward: (
       account: AccountId,
       commands: ReadonlyArray<Command>,
-      room?: Semaphore.Semaphore
+      batch?: BatchUnderWay
     ) => Effect.Effect<ReadonlyArray<Outcome>>
     /**
-     * Room for so much as one batch may have away at once: however long it is, and over however many owners, it fills by itself neither
-     * this node nor, by their default limits, another.
+     * A batch that begins now. It has room for so much as one may have away at once: however long it is, and over however many owners, it
+     * fills by itself neither this node nor, by their default limits, another.
      */
-    readonly roomOfBatch: () => Semaphore.Semaphore
+    readonly beginBatch: () => BatchUnderWay
     /** Commands of this node's callers that are at another node, or on their way. */
     readonly away: () => number
   }
@@ -86,6 +84,7 @@ const make = Effect.gen(function* () {
   // Not by what another node takes: one that stands still has its share at once, and the rest is refused at once.
   const roomMax = Math.min(messagesAway * messageMax, limits.inFlightMax)
   const away = new CommandsAway(limits.inFlightMax)
+  const nodeOf = (account: AccountId) => placement.nodeOf(placement.groupOf(account))
 
   /** Asks the owner of the group once: this node, if the group has come to it meanwhile. */
   const ask = (
@@ -154,7 +153,7 @@ const make = Effect.gen(function* () {
   const sendCounted = (account: AccountId, commands: ReadonlyArray<Command>) =>
     Effect.uninterruptibleMask((restore) => {
       // Of the node that had the account when it was sent: another one that has it by then does not stand still.
-      const node = placement.nodeOf(placement.groupOf(account))
+      const node = nodeOf(account)
       const room = away.roomFor(node, commands.length)
       if (room !== "room") {
         const { error } = room === "full" ? admission.overloaded(wholeNode) : admission.peerBusy()
@@ -168,12 +167,25 @@ const make = Effect.gen(function* () {
       )
     })
 
-  const forward: Forwarding["Service"]["forward"] = Effect.fnUntraced(function* (account, commands, room) {
+  const forward: Forwarding["Service"]["forward"] = Effect.fnUntraced(function* (account, commands, batch) {
     const outcomes: Array<Outcome> = []
+    let isOver = false
+    /** In its turn, in which others of the batch may have been given up. */
+    const sendOf = (all: BatchUnderWay, some: ReadonlyArray<Command>) =>
+      Effect.suspend(() => {
+        if (isOver || all.isSilent(nodeOf(account))) return Effect.succeed(some.map(() => withheld.outcome))
+        const sentAtMs = clock.elapsedUnsafe()
+        return Effect.map(sendCounted(account, some), (found) => {
+          isOver = all.note(found, sentAtMs)
+          if (isOver) all.noteSilent(nodeOf(account))
+          return found
+        })
+      })
     // One message after another, for a later one must not overtake.
     for (const message of messagesOf(commands, Math.min(messageMax, roomMax, cluster.mailboxMax))) {
-      const sent = sendCounted(account, message.commands)
-      const found = yield* room === undefined ? sent : room.withPermits(Math.min(message.size, roomMax))(sent)
+      const found = yield* batch === undefined
+        ? sendCounted(account, message.commands)
+        : batch.room.withPermits(Math.min(message.size, roomMax))(sendOf(batch, message.commands))
       for (const outcome of found) outcomes.push(outcome)
     }
     return outcomes
@@ -181,7 +193,8 @@ const make = Effect.gen(function* () {
 
   return Forwarding.of({
     forward,
-    roomOfBatch: () => Semaphore.makeUnsafe(roomMax),
+    beginBatch: () =>
+      new BatchUnderWay(Semaphore.makeUnsafe(roomMax), limits.commandDeadlineMs, clock.elapsedUnsafe),
     away: () => away.all
   })
 })

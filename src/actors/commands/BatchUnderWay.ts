@@ -1,0 +1,61 @@
+/**
+ * What the parts of one batch share, which go by several ways: the room that it has at other nodes, and whether a command of it had no
+ * outcome in all of its time. What stands behind such a command is not sent any more. Its caller has waited as long as for commands that
+ * are sent alone; and where another node has that command still, it may be done yet, after what stands behind it.
+ */
+import { Exit, Result, type Semaphore } from "effect"
+import { type CommandError, Unavailable } from "../../domain/Errors.ts"
+import type { Receipt } from "../../domain/Receipt.ts"
+
+export type Outcome = Result.Result<Receipt, CommandError>
+
+/** One error for all: its stack trace costs more than all else of such a command. */
+const error = new Unavailable({
+  what: "this batch",
+  reason: "a command before it had no outcome in all its time"
+})
+
+/** What is told of a command that is not sent any more. */
+export const withheld = { outcome: Result.fail(error), exit: Exit.fail(error) }
+
+const isOpen = (outcome: Outcome): boolean => {
+  if (Result.isSuccess(outcome)) return false
+  const { _tag } = outcome.failure
+  return _tag === "Unavailable" || _tag === "Overloaded" || _tag === "Indeterminate"
+}
+
+export class BatchUnderWay {
+  /** Of commands that are away; shared by all other nodes. */
+  readonly room: Semaphore.Semaphore
+  readonly #deadlineMs: number
+  readonly #elapsedMs: () => number
+  readonly #silent = new Set<string | undefined>()
+  #isOver = false
+
+  constructor(room: Semaphore.Semaphore, deadlineMs: number, elapsedMs: () => number) {
+    this.room = room
+    this.#deadlineMs = deadlineMs
+    this.#elapsedMs = elapsedMs
+  }
+
+  /** A command had no outcome in all its time: nothing is sent that stands behind it, on any way. */
+  get isOver(): boolean {
+    return this.#isOver
+  }
+
+  /** Answers whether one of these, which were sent at `sentAtMs`, had no outcome in all its time. */
+  note(outcomes: ReadonlyArray<Outcome>, sentAtMs: number): boolean {
+    const isOver = this.#elapsedMs() - sentAtMs >= this.#deadlineMs && outcomes.some(isOpen)
+    this.#isOver ||= isOver
+    return isOver
+  }
+
+  /** The node had such a command: nothing more of the batch is sent there, though it may have no account in common with that. */
+  noteSilent(node: string | undefined): void {
+    this.#silent.add(node)
+  }
+
+  isSilent(node: string | undefined): boolean {
+    return this.#silent.has(node)
+  }
+}
