@@ -189,6 +189,7 @@ const reverseFlags = {
     Flag.withSchema(AccountId),
     Flag.optional
   ),
+  description,
   metadata: metadataFlag,
   ...common
 }
@@ -373,6 +374,8 @@ const freezeFlags = {
     Flag.optional
   ),
   reason,
+  description,
+  metadata: metadataFlag,
   ...shared
 }
 export type FreezeFlags = Command.Command.Config.Infer<typeof freezeFlags>
@@ -389,7 +392,7 @@ export const unfreeze = Command.make(
   lazily(() => import("./remote/commands.ts").then(({ unfreeze }) => unfreeze))
 ).pipe(Command.withDescription("Let money move on an account again"))
 
-const closeFlags = { account: accountArgument(), reason, ...shared }
+const closeFlags = { account: accountArgument(), reason, description, metadata: metadataFlag, ...shared }
 export type CloseFlags = Command.Command.Config.Infer<typeof closeFlags>
 
 export const closeAccount = Command.make(

@@ -222,19 +222,26 @@ const kinds = {
       Schema.Array(ReversalLeg).check(Schema.isMinLength(1), Schema.isMaxLength(journalLegsMax))
     ),
     reason: text(256),
-    metadata: noted.metadata,
+    ...noted,
     /** The account that pays what another one cannot give back. */
     shortfall: Schema.optionalKey(AccountId)
   },
   /** `side` is `both` where it is absent. */
-  FreezeAccount: { ...common, account: AccountId, side: Schema.optionalKey(FrozenSide), reason: Description },
+  FreezeAccount: {
+    ...common,
+    account: AccountId,
+    side: Schema.optionalKey(FrozenSide),
+    reason: Description,
+    ...noted
+  },
   UnfreezeAccount: {
     ...common,
     account: AccountId,
     side: Schema.optionalKey(FrozenSide),
-    reason: Description
+    reason: Description,
+    ...noted
   },
-  CloseAccount: { ...common, account: AccountId, reason: Description }
+  CloseAccount: { ...common, account: AccountId, reason: Description, ...noted }
 }
 
 /** What these are about is looked up before they are decided, which a group could not do for one of several. */

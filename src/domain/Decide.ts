@@ -113,7 +113,7 @@ const described = (text: string | undefined) => (text === undefined ? {} : { des
 
 type Notes = Pick<Of<"Transfer">, "description" | "metadata">
 
-/** An event with what the sender of the movement wrote to it; the very same where that is nothing, which saves a copy. */
+/** An event with what the sender of the command wrote to it; the very same where that is nothing, which saves a copy. */
 const noted = <Movement extends Event & Notes>(
   event: Movement,
   { description, metadata }: Notes
@@ -452,22 +452,23 @@ const update = (command: Of<"UpdateAccount">, account: Account): Decision => {
 }
 
 /** Also where the other side is frozen already; refused where that changes nothing. */
-const freeze = ({ account: id, side = "both", reason }: Of<"FreezeAccount">, account: Account): Decision =>
-  Result.flatMap(notClosed(account), (opened) =>
+const freeze = (command: Of<"FreezeAccount">, account: Account): Decision => {
+  const { side = "both", reason } = command
+  return Result.flatMap(notClosed(account), (opened) =>
     opened.frozen === "both" || opened.frozen === side
       ? Result.fail(notActive(opened))
-      : one(id, { _tag: "AccountFrozen", side, ...reasoned(reason) })
+      : one(command.account, noted({ _tag: "AccountFrozen", side, ...reasoned(reason) }, command))
   )
+}
 
-const unfreeze = (
-  { account: id, side = "both", reason }: Of<"UnfreezeAccount">,
-  account: Account
-): Decision =>
-  Result.flatMap(notClosed(account), (opened) =>
+const unfreeze = (command: Of<"UnfreezeAccount">, account: Account): Decision => {
+  const { side = "both", reason } = command
+  return Result.flatMap(notClosed(account), (opened) =>
     isFrozenFor(opened, side)
-      ? one(id, { _tag: "AccountUnfrozen", side, ...reasoned(reason) })
+      ? one(command.account, noted({ _tag: "AccountUnfrozen", side, ...reasoned(reason) }, command))
       : Result.fail(notActive(opened))
   )
+}
 
 /** Also where it is frozen: nothing can move on an account of balance zero that is closed. */
 const close = (command: Of<"CloseAccount">, account: Account): Decision =>
@@ -475,7 +476,7 @@ const close = (command: Of<"CloseAccount">, account: Account): Decision =>
     const { id, asset, held, holds } = opened
     if (holds.length > 0) return Result.fail(new OpenHolds({ account: id, asset, count: holds.length, held }))
     return opened.balance === 0n
-      ? one(command.account, { _tag: "AccountClosed", ...reasoned(command.reason) })
+      ? one(command.account, noted({ _tag: "AccountClosed", ...reasoned(command.reason) }, command))
       : Result.fail(
           InvalidCommand.at(
             "account",

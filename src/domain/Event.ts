@@ -17,7 +17,7 @@ export { amountOf } from "./Amounts.ts"
 
 const Description = Schema.optionalKey(Schema.String)
 
-/** What the sender of a movement wrote to it; on every leg, for each account has a statement of its own. */
+/** What the sender of a command wrote to it; of a movement on every leg, for each account has a statement of its own. */
 const noted = { description: Description, metadata: Schema.optionalKey(AccountMetadata) }
 
 /** One leg of a journal as its first leg records it, so that the whole journal can be found from there. */
@@ -58,7 +58,8 @@ const grouped = <Kinds extends { readonly [Kind in string]: Schema.Struct.Fields
 /**
  * That an event gives back what an earlier command moved: as the n-th reversal of `original`. The first event of a reversal
  * says what each leg of the original `gave` back, in minor units (of `asset` on a contra account, which may have several);
- * `isShortfall` marks the leg of the account that paid what another one lacked.
+ * `isShortfall` marks the leg of the account that paid what another one lacked. `reason` is the command's where that has a
+ * description besides; else the description of the event is the reason.
  */
 const Reverses = Schema.optionalKey(
   Schema.Struct({
@@ -69,7 +70,8 @@ const Reverses = Schema.optionalKey(
         Schema.Struct({ account: AccountOrContra, amount: Amount, asset: Schema.optionalKey(Asset) })
       )
     ),
-    isShortfall: Schema.optionalKey(Schema.Boolean)
+    isShortfall: Schema.optionalKey(Schema.Boolean),
+    reason: Schema.optionalKey(Schema.String)
   })
 )
 
@@ -146,9 +148,9 @@ export const Event = Schema.TaggedUnion(
     HoldReleased: { hold: CommandId, amount: Amount, ...noted },
     /** A notice for subscribers: `amount` was given free at `expiredAt`, some time before the notice was written. */
     HoldExpired: { hold: CommandId, amount: Amount, expiredAt: Instant },
-    AccountFrozen: { side: FrozenSide, reason: Description },
-    AccountUnfrozen: { side: FrozenSide, reason: Description },
-    AccountClosed: { reason: Description }
+    AccountFrozen: { side: FrozenSide, reason: Description, ...noted },
+    AccountUnfrozen: { side: FrozenSide, reason: Description, ...noted },
+    AccountClosed: { reason: Description, ...noted }
   })
 )
 export type Event = typeof Event.Type

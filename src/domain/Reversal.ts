@@ -140,15 +140,15 @@ export const reverse = (
 
 /** What the reversal of one account and one contra writes is a deposit or withdrawal; else it is a journal. */
 const eventsOf = (
-  { metadata, n = 1, original, reason }: ResolvedReverse,
+  { description, metadata, n = 1, original, reason }: ResolvedReverse,
   shares: Shares,
   changes: ReadonlyArray<Change>
 ): Result.Result<ReadonlyArray<Decided>, Rejection> => {
   const [head, ...further] = changes
   if (head === undefined)
     return refuse("legs", "name an account of the books with what it gives or gets back")
-  const link = { original, n }
-  const noted = { description: reason, ...(metadata === undefined ? {} : { metadata }) }
+  const link = { original, n, ...(description === undefined ? {} : { reason }) }
+  const noted = { description: description ?? reason, ...(metadata === undefined ? {} : { metadata }) }
   const gave = [...shares].map(([{ account, asset }, amount]) => ({
     account,
     amount,

@@ -488,6 +488,26 @@ describe("a reversal", () => {
     }).pipe(Effect.provide([memoryStores, quiet]))
   )
 
+  it.effect("keeps its reason beside a description of its own", () =>
+    Effect.gen(function* () {
+      const { node, store } = yield* world
+      yield* node.send(transfer("payer", "shop", 7n, "t"))
+      yield* node.send(reverse("t", { amount: 2n }))
+      yield* node.send(reverse("t", { n: 2, description: "credit note 7" }))
+      const told = (id: string) =>
+        Effect.map(legsOf(store, id), (legs) =>
+          legs.map(({ event }) => "reverses" in event && [event.description, event.reverses?.reason])
+        )
+      const [first, second] = [
+        ["refund", undefined],
+        ["credit note 7", "refund"]
+      ]
+      assert.deepStrictEqual(yield* told("~r1~t"), [first, first])
+      assert.deepStrictEqual(yield* told("~r2~t"), [second, second])
+      assert.deepStrictEqual(yield* invariantsOf(store), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
   it.effect("in a batch finds an original that stands before it", () =>
     Effect.gen(function* () {
       const { node } = yield* world

@@ -43,7 +43,12 @@ const transfer = (from: string, to: string, amount: bigint, more: Fields = {}): 
   amount,
   ...more
 })
-type Sided = { readonly side?: "debits" | "credits" | "both" }
+type Sided = {
+  readonly side?: "debits" | "credits" | "both"
+  readonly description?: string
+  readonly metadata?: { readonly [key: string]: string }
+}
+const notes: Sided = { description: "a case of ours", metadata: { case: "7" } }
 const freeze = (account: string, more: Sided = {}): CommandInput => ({
   _tag: "FreezeAccount",
   account,
@@ -825,6 +830,12 @@ const cases: Record<string, ReadonlyArray<Case>> = {
     ],
     ["is for both sides where none is named", [a], freeze("a"), [["a", "AccountFrozen", { side: "both" }]]],
     [
+      "keeps what its sender wrote to it, beside the reason",
+      [a],
+      freeze("a", notes),
+      [["a", "AccountFrozen", { reason: "court order", ...notes }]]
+    ],
+    [
       "for debits lets money in",
       [a, freeze("a", debits)],
       deposit("a", 1n),
@@ -871,6 +882,12 @@ const cases: Record<string, ReadonlyArray<Case>> = {
   ],
   UnfreezeAccount: [
     ["opens a frozen account again", [a, freeze("a")], unfreeze("a"), [["a", "AccountUnfrozen"]]],
+    [
+      "keeps what its sender wrote to it",
+      [a, freeze("a")],
+      unfreeze("a", notes),
+      [["a", "AccountUnfrozen", notes]]
+    ],
     ["is refused on an open one", [a], unfreeze("a"), { _tag: "AccountNotActive", status: "open" }],
     [
       "is refused on a closed one",

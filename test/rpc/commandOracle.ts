@@ -150,6 +150,7 @@ const kinds: { readonly [kind: string]: { readonly [field: string]: Field } } = 
     legs,
     reason: { is: isText(1, 256), isRequired: true, values: ["refund", "x".repeat(257), ...wrong] },
     shortfall: { is: isAccount, values: ["a", "external:bank", ...wrong] },
+    description,
     metadata
   },
   UpdateAccount: {
@@ -160,9 +161,9 @@ const kinds: { readonly [kind: string]: { readonly [field: string]: Field } } = 
     metadata,
     description
   },
-  FreezeAccount: { account, side, reason: description },
-  UnfreezeAccount: { account, side, reason: description },
-  CloseAccount: { account, reason: description },
+  FreezeAccount: { account, side, reason: description, description, metadata },
+  UnfreezeAccount: { account, side, reason: description, description, metadata },
+  CloseAccount: { account, reason: description, description, metadata },
   PostJournal: {
     legs: {
       is: isJournal,

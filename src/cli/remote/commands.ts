@@ -285,7 +285,17 @@ const readLegs = Effect.fnUntraced(function* (parts: PartsBack, original: Comman
   )
 })
 
-export const reverse = ({ amount, legs, metadata, n, original, reason, shortfall, ...rest }: ReverseFlags) =>
+export const reverse = ({
+  amount,
+  description,
+  legs,
+  metadata,
+  n,
+  original,
+  reason,
+  shortfall,
+  ...rest
+}: ReverseFlags) =>
   Option.isSome(amount) && Option.isSome(legs)
     ? misused("--amount and --legs exclude each other")
     : send(
@@ -302,6 +312,7 @@ export const reverse = ({ amount, legs, metadata, n, original, reason, shortfall
             ...named,
             ...given({ n }),
             ...given({ shortfall }),
+            ...given({ description }),
             ...given({ metadata })
           }
         }),
@@ -345,11 +356,28 @@ export const update = ({ account, owner, overdraft, metadata, description, ...re
 
 const freezing =
   (tag: "FreezeAccount" | "UnfreezeAccount") =>
-  ({ account, side, reason, ...rest }: FreezeFlags) =>
-    send(Effect.succeed({ _tag: tag, account, ...given({ side }), ...given({ reason }) } as const), rest)
+  ({ account, side, reason, description, metadata, ...rest }: FreezeFlags) =>
+    send(
+      Effect.succeed({
+        _tag: tag,
+        account,
+        ...given({ side }),
+        ...given({ reason, description }),
+        ...given({ metadata })
+      } as const),
+      rest
+    )
 
 export const freeze = freezing("FreezeAccount")
 export const unfreeze = freezing("UnfreezeAccount")
 
-export const closeAccount = ({ account, reason, ...rest }: CloseFlags) =>
-  send(Effect.succeed({ _tag: "CloseAccount", account, ...given({ reason }) } as const), rest)
+export const closeAccount = ({ account, reason, description, metadata, ...rest }: CloseFlags) =>
+  send(
+    Effect.succeed({
+      _tag: "CloseAccount",
+      account,
+      ...given({ reason, description }),
+      ...given({ metadata })
+    } as const),
+    rest
+  )
