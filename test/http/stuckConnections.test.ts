@@ -11,12 +11,15 @@ import { HttpConnections } from "../../src/http/server/HttpConnections.ts"
 import { HttpConfig, httpLimits } from "../../src/http/server/HttpLimits.ts"
 import { elapsedMsUnsafe } from "../../src/infra/config/Elapsed.ts"
 import { ownPort } from "../support/ports.ts"
+import { until } from "../support/waiting.ts"
 
 const stuckMs = 2_000
-const connections = HttpConnections.layer.pipe(
-  Layer.provide(RefusalLog.layer(0)),
-  Layer.provide(Layer.succeed(HttpConfig, { ...httpLimits.defaults, stuckMs }))
-)
+const connectionsWith = (limits: Partial<typeof httpLimits.schema.Type>) =>
+  HttpConnections.layer.pipe(
+    Layer.provide(RefusalLog.layer(0)),
+    Layer.provide(Layer.succeed(HttpConfig, { ...httpLimits.defaults, ...limits }))
+  )
+const connections = connectionsWith({ stuckMs })
 
 const pem = (name: string) => readFileSync(new URL(`../rpc/certificates/${name}`, import.meta.url), "utf8")
 
@@ -108,3 +111,53 @@ layer(connections, { excludeTestServices: true })("a connection of HTTP", (it) =
     30_000
   )
 })
+
+// A peer would have minutes to take something.
+layer(connectionsWith({ stuckMs: 600_000, answersBytesMax: 20_000_000 }), { excludeTestServices: true })(
+  "of all connections of HTTP",
+  (it) => {
+    it.effect.each(kinds)("$name those are closed for which most waits, where too much does", (kind) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const bytes = 8_000_000
+          const { port } = yield* serve(kind, bytes)
+          /** Sends requests without a wait for their answers, of which it takes none until it is resumed. */
+          const ask = (requests: number) =>
+            Effect.acquireRelease(
+              Effect.callback<{ socket: Socket; isClosed: () => boolean }>((resume) => {
+                let isClosed = false
+                const socket = kind.dial(port).on("error", () => {})
+                socket.once("close", () => {
+                  isClosed = true
+                })
+                socket.once(kind.name === "plain" ? "connect" : "secureConnect", () => {
+                  socket.pause()
+                  socket.write(request.replace("close", "keep-alive").repeat(requests))
+                  resume(Effect.succeed({ socket, isClosed: () => isClosed }))
+                })
+              }),
+              ({ socket }) => Effect.sync(() => socket.destroy())
+            )
+          const modest = yield* ask(1)
+          const greedy = yield* ask(10)
+          yield* until("it is closed", () => {
+            // Without it the end is not seen behind what was not read. A request may begin with it.
+            greedy.socket.write("\r\n")
+            return greedy.isClosed()
+          })
+          assert.isFalse(modest.isClosed())
+          const got = yield* Effect.callback<number>((resume) => {
+            let got = 0
+            modest.socket.on("data", ({ length }) => {
+              got += length
+              if (got >= bytes) resume(Effect.succeed(got))
+            })
+            modest.socket.once("close", () => resume(Effect.succeed(got)))
+            modest.socket.resume()
+          })
+          assert.isAtLeast(got, bytes)
+        })
+      )
+    )
+  }
+)

@@ -1,5 +1,5 @@
 /**
- * The connections of the HTTP server and what they may hold: how many there are, of each peer and in all, the bytes of bodies, the
+ * The connections of the HTTP server and what they may hold: how many there are, of each peer and in all, the bytes of bodies and of answers, the
  * open streams, and how long a peer may take nothing of what is sent to it. It exists because Node bounds none of these.
  */
 import type { IncomingMessage, Server, ServerResponse } from "node:http"
@@ -122,6 +122,27 @@ class AnswersUnderWay {
     this.isClosing = true
     for (const open of this.#open.values()) sayLast(open)
   }
+
+  /**
+   * Where more than `bytesMax` bytes wait for all peers together, the connections for which most waits, as many as leave room for the others.
+   * What is behind an answer that is not taken, of requests that were sent without a wait for it, waits as well.
+   */
+  beyond(bytesMax: number): ReadonlyArray<Socket> {
+    const waiting = [...this.#open].map(([socket, open]) => {
+      let bytes = 0
+      for (const response of open) bytes += response.writableLength
+      return { socket, bytes }
+    })
+    let over = waiting.reduce((sum, { bytes }) => sum + bytes, -bytesMax)
+    const ended: Array<Socket> = []
+    if (over <= 0) return ended
+    for (const { socket, bytes } of waiting.toSorted((a, b) => b.bytes - a.bytes)) {
+      if (over <= 0) break
+      over -= bytes
+      ended.push(socket)
+    }
+    return ended
+  }
 }
 
 /**
@@ -173,9 +194,22 @@ const make = Effect.gen(function* () {
     const endStuck = Effect.map(stuck.find, (sockets) => {
       for (const socket of sockets) socket.destroy()
     })
+    const reason = "too many answers wait for all peers; the connection is closed"
+    const endFullest = Effect.suspend(() =>
+      Effect.forEach(
+        answers.beyond(limits.answersBytesMax),
+        (socket) => {
+          const peer = socket.remoteAddress ?? "an unknown address"
+          socket.destroy()
+          return refusals.log("http", peer, reason)
+        },
+        { discard: true }
+      )
+    )
     yield* stuck.awaitSome.pipe(
       Effect.andThen(Effect.sleep(checkMs)),
       Effect.andThen(endStuck),
+      Effect.andThen(endFullest),
       goesOn("looking for stuck peers"),
       Effect.forever,
       Effect.forkScoped
