@@ -154,27 +154,12 @@ const sayLast = (open: ReadonlySet<ServerResponse>): void => {
   for (const response of open) if (!response.headersSent) response.shouldKeepAlive = response !== last
 }
 
-const make = Effect.gen(function* () {
+/** Watches the connections of a server: how many there are, and what waits for their peers, for how long and how much. */
+const makeWatch = Effect.fnUntraced(function* (answers: AnswersUnderWay) {
   const limits = yield* HttpConfig
   const refusals = yield* RefusalLog
   const clock = yield* Clock.Clock
-  const closing = yield* Deferred.make<void>()
-  const states = new WeakMap<Socket, ConnectionState>()
-  const bodies = new Shares(limits.bufferBytesMax, limits.bufferBytesMax)
-  const streams = new Shares(limits.streamsMax, limits.streamsPerCallerMax)
-  const answers = new AnswersUnderWay()
-
-  const held = (shares: Shares, holder: unknown, amount: number, what: string) =>
-    Effect.asVoid(
-      Effect.acquireRelease(
-        Effect.suspend(() =>
-          shares.take(holder, amount) ? Effect.void : Effect.fail(new Overloaded({ what, retryAfterMs }))
-        ),
-        () => Effect.sync(() => shares.giveBack(holder, amount))
-      )
-    )
-
-  const watch = Effect.fnUntraced(function* (server: Server) {
+  return Effect.fnUntraced(function* (server: Server) {
     const stuck = new StuckPeers(clock, limits.stuckMs)
     const ofPeers = new Shares(limits.connectionsMax, limits.connectionsPerPeerMax)
     const run = Effect.runForkWith(yield* Effect.context<never>())
@@ -215,6 +200,26 @@ const make = Effect.gen(function* () {
       Effect.forkScoped
     )
   })
+})
+
+const make = Effect.gen(function* () {
+  const limits = yield* HttpConfig
+  const closing = yield* Deferred.make<void>()
+  const states = new WeakMap<Socket, ConnectionState>()
+  const bodies = new Shares(limits.bufferBytesMax, limits.bufferBytesMax)
+  const streams = new Shares(limits.streamsMax, limits.streamsPerCallerMax)
+  const answers = new AnswersUnderWay()
+  const watch = yield* makeWatch(answers)
+
+  const held = (shares: Shares, holder: unknown, amount: number, what: string) =>
+    Effect.asVoid(
+      Effect.acquireRelease(
+        Effect.suspend(() =>
+          shares.take(holder, amount) ? Effect.void : Effect.fail(new Overloaded({ what, retryAfterMs }))
+        ),
+        () => Effect.sync(() => shares.giveBack(holder, amount))
+      )
+    )
 
   return {
     stateOf: (request) => {
