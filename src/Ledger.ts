@@ -122,8 +122,9 @@ const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditP
       // Exactly one of the two was given.
       const asOf: AsOf =
         version === undefined ? { _tag: "RecordedAt", instant: recordedAt } : { _tag: "Version", version }
-      const { head, eventsRead } = yield* travel.at(account, asOf)
-      return { ...(yield* opened(head, version === undefined ? recordedAt : head.recordedAt)), eventsRead }
+      const { head } = yield* travel.at(account, asOf)
+      const view = yield* opened(head, version === undefined ? recordedAt : head.recordedAt)
+      return { ...view, eventsRead: view.version }
     }),
     history: ({ account, ...page }) => history.events(account, page),
     statement: ({ account, ...options }) => queries.statement(account, options),

@@ -173,7 +173,11 @@ export const printTimeTravel = Effect.fnUntraced(function* (output: Output) {
   const then = yield* ledger.balanceAt(account, { recordedAt: half.recordedAt })
   yield* output.table(
     [
-      [`as of version ${half.version}`, formatMoney(half.balance, asset), `${half.eventsRead} events read`],
+      [
+        `as of version ${half.version}`,
+        formatMoney(half.balance, asset),
+        `recorded ${printInstant(half.recordedAt)}`
+      ],
       [`as of ${printInstant(half.recordedAt)}`, formatMoney(then.balance, asset), `version ${then.version}`],
       ["now", formatMoney(busiest.balance, asset), `version ${version}`]
     ],

@@ -84,7 +84,10 @@ export const holdViewOf = (row: HoldRow): HoldView => ({
 /** An account as of a version or an instant: the same answer for ever (I9). */
 export const PastView = Schema.Struct({
   ...AccountView.fields,
-  /** Events that were read, after a snapshot, to rebuild it. */
+  /**
+   * The events that it is the fold of, as many as its version. How many of them were read to find it depends on the snapshots that there
+   * are, and would be another number in the next answer.
+   */
   eventsRead: Schema.Int
 })
 export type PastView = typeof PastView.Type

@@ -17,10 +17,11 @@ export type AsOf =
   | { readonly _tag: "Version"; readonly version: Version }
   | { readonly _tag: "RecordedAt"; readonly instant: Instant }
 
-/** The state of an account as of then; the same for ever (I9). */
+/** The state of an account as of then. */
 export interface PastState {
+  /** The same for ever (I9). */
   readonly head: Head
-  /** Events that were read to rebuild it; bounded by the distance of snapshots. */
+  /** Events that were read to rebuild it; bounded by the distance of snapshots, and so no part of an answer. */
   readonly eventsRead: number
 }
 
