@@ -2,7 +2,7 @@
  * The net under the bus: follows the tail of every writer in the log, and loads what of it the projection lacks and
  * the bus will not bring any more. Runs beside the projectors, on one node of a cluster.
  */
-import { Clock, Effect, Semaphore } from "effect"
+import { Cause, Clock, Effect, Semaphore } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
@@ -11,7 +11,7 @@ import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import {
   EventStore,
   type FinishedWriter,
-  type StoreUnavailable,
+  StoreUnavailable,
   type WriterId,
   type WriterRow
 } from "../../infra/eventstore/EventStore.ts"
@@ -109,6 +109,8 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
         const isNews = reason !== counts.lastError
         counts.lastError = reason
         counts.restarts++
+        // A read model that was away may come back with less than it had.
+        if (!isOfLog(cause)) counts.completeTo = 0
         onRound(counts)
         return isNews ? Effect.logWarning(`sweep: ${reason}`) : Effect.void
       })
@@ -356,6 +358,12 @@ const makeReconcileTail = Effect.fnUntraced(function* (
 })
 
 type ReconcileTail = Effect.Success<ReturnType<typeof makeReconcileTail>>
+
+/** The log could not be read, which says nothing of the read model. */
+const isOfLog = (cause: Cause.Cause<unknown>): boolean => {
+  const error = Cause.squash(cause)
+  return error instanceof StoreUnavailable && error.store === "event store"
+}
 
 /** When the last of the writers gave a sign of life. Where all of them are silent, none is called so. */
 const newestOf = (writers: ReadonlyArray<WriterRow>): Instant =>

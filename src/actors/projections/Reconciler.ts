@@ -85,17 +85,28 @@ export const startReconciler = Effect.fnUntraced(function* (
   const { sweepMs, partitions } = yield* LedgerConfig
   const singleton = reconcilerSingleton(name)
   const heardRounds = makeHeard(() => singletons.statusUnsafe(singleton), yield* Clock.Clock)
+  /** What this node found itself counts, and not what others said: it owns the rounds, and has made one, or was told to make one just now. */
+  let hasLooked = false
   const { sweep, statusUnsafe, forgetUnsafe, regularly } = yield* makeReconcileTails(
     model,
     engine,
     health,
-    (counts) => singletons.publishUnsafe(singleton, counts)
+    (counts) => {
+      hasLooked = true
+      singletons.publishUnsafe(singleton, counts)
+    }
   )
+  /** What the owner had said before this node learnt last which accounts are parked: it is not true of one that was parked since. */
+  let heardCompleteTo: Instant = 0
+  /** The round, by when it was completed, since which this node found the read model away: it may have come back with less. */
+  let doubtedRound: Instant | undefined
 
   let isOwned = false
   const own = (isNow: boolean) =>
     Effect.sync(() => {
+      if (!isNow && hasLooked) heardCompleteTo = statusUnsafe().completeTo
       isOwned = isNow
+      hasLooked &&= isNow
       forgetUnsafe()
       const none = makeLag(0, partitions)
       for (let partition = 0; partition < partitions; partition++) {
@@ -114,31 +125,42 @@ export const startReconciler = Effect.fnUntraced(function* (
       Effect.forever,
       Effect.forkScoped
     )
-  /** What the owner had said before this node learnt last which accounts are parked: it is not true of one that was parked since. */
-  let heardCompleteTo: Instant = 0
   // Every node projects, so every node must know which accounts are parked; the owner learns it in each round.
   yield* every(
     sweepMs,
     Effect.void,
     Effect.suspend(() => {
-      const heard = heardRounds.hearUnsafe()?.completeTo ?? 0
+      const heard = heardRounds.hearUnsafe()
       if (isOwned) return Effect.void
-      return Effect.map(engine.refreshParked, () => {
-        heardCompleteTo = heard
+      hasLooked = false
+      const believe = Effect.sync(() => {
+        heardCompleteTo = heard?.sweptAt === doubtedRound ? 0 : (heard?.completeTo ?? 0)
       })
+      const doubt = Effect.sync(() => {
+        heardCompleteTo = 0
+        doubtedRound = heard?.sweptAt
+      })
+      return Effect.andThen(engine.refreshParked, believe).pipe(
+        Effect.tapError(({ store }) => (store === "read model" ? doubt : Effect.void))
+      )
     })
   )
   // … and each compares with the log what it projected itself. What a failure leaves out is found by the walk.
   yield* every(sweepMs / roundsASweep, engine.awaitRecent, engine.verifyRecent)
 
   return {
-    sweep,
+    sweep: (options) =>
+      Effect.tap(sweep(options), () =>
+        Effect.sync(() => {
+          hasLooked = true
+        })
+      ),
     statusUnsafe: () => {
       const status = statusUnsafe()
       const published = heardRounds.hearUnsafe()
       const sweptElapsedMs = Math.max(status.sweptElapsedMs, heardRounds.elapsedMsUnsafe())
-      // A new owner goes on from what the last one found.
-      const completeTo = Math.max(status.completeTo, Math.min(published?.completeTo ?? 0, heardCompleteTo))
+      // A new owner goes on from what the last one found, until it has looked itself.
+      const completeTo = hasLooked ? status.completeTo : Math.min(published?.completeTo ?? 0, heardCompleteTo)
       if (!isOwned) return { ...status, ...published, isOwned, completeTo, sweptElapsedMs }
       const sweptAt = Math.max(status.sweptAt, published?.sweptAt ?? 0)
       return { ...status, isOwned, sweptAt, sweptElapsedMs, completeTo }
