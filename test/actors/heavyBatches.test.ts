@@ -3,6 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Clock, Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import type { CommandInput } from "../../src/domain/Command.ts"
+import type { AccountId } from "../../src/domain/Ids.ts"
 import { defaultLimits, type LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
@@ -12,10 +13,13 @@ import {
   memoryStores,
   outcomeOf,
   quiet,
+  readStream,
   startNode,
   tally,
   toCommand,
-  until
+  transfer,
+  until,
+  withdraw
 } from "../support/ledgerWorld.ts"
 import { passing } from "../support/settableClock.ts"
 
@@ -190,6 +194,67 @@ for (const { waitsFor, method } of [
     }).pipe(Effect.scoped, scenario)
   )
 }
+
+it.effect(
+  "others have their turns while what waited for one account is decided, and those that come meanwhile come after it",
+  () =>
+    Effect.gen(function* () {
+      const before = yield* startNode("before")
+      yield* fund(before, ["a", "b"], 1n)
+      yield* before.stop
+      const store = yield* EventStore
+      const faulty = FaultyStore.over(store)
+      const node = yield* Effect.provideService(
+        startNode("after", { store: faulty.store }),
+        Clock.Clock,
+        passing(yield* Clock.Clock)
+      )
+      yield* Effect.addFinalizer(() => Effect.sync(() => faulty.release()))
+      yield* node.send(deposit("b", 1n))
+      faulty.hold("readStreams")
+      const send = (command: CommandInput) =>
+        Effect.forkChild(Effect.result(node.send(command)), { startImmediately: true })
+      const name = (nth: number) => `waits-${nth}`
+      const sent = yield* Effect.forEach(Array.from({ length: 500 }), (_, nth) =>
+        // Some wait with an account beside it that is at hand.
+        send(nth % 5 === 0 ? transfer("a", "b", 1n, name(nth)) : deposit("a", 1n, name(nth)))
+      )
+      yield* until("the account is being read", () => faulty.held() === 1)
+      faulty.hold("commit")
+      faulty.release("readStreams")
+      const decided = () => 500 - node.dispatcher.meters().phases.waiting
+      let [last, atOnce] = [0, 0]
+      let isLate = false
+      yield* until("all are decided", () => {
+        const now = decided()
+        atOnce = Math.max(atOnce, now - last)
+        last = now
+        isLate ||= now > 0
+        return isLate
+      })
+      const late = yield* send(withdraw("a", 1n, "late"))
+      let lent: Parameters<Parameters<typeof node.dispatcher.localNode.lend>[2]>[0] | undefined
+      const wanted = "a" as AccountId // a valid id
+      node.dispatcher.localNode.lend(wanted, "lease", (granted) => {
+        lent = granted
+      })
+      yield* until("all are decided", () => {
+        const now = decided()
+        atOnce = Math.max(atOnce, now - last)
+        last = now
+        return now === 500
+      })
+      faulty.release()
+      yield* TestClock.adjust(1_000)
+      const answers = (yield* Effect.forEach([...sent, late], Fiber.join)).map(outcomeOf)
+      assert.deepStrictEqual(tally(answers), { Accepted: 501 })
+      assert.isAtMost(atOnce, 10)
+      const ids = (yield* readStream(store, "a")).slice(2).map(({ commandId }) => String(commandId))
+      assert.deepStrictEqual(ids, [...Array.from({ length: 500 }, (_, nth) => name(nth)), "late"])
+      // Another node that wants the account has it after all that waited here before.
+      assert.strictEqual(lent?._tag === "Success" && lent.value.head.account.version, 503)
+    }).pipe(Effect.scoped, scenario)
+)
 
 for (const { fault, why } of [
   { fault: "fenced", why: "its writer was fenced" },

@@ -4,7 +4,8 @@
  *
  * Why no command waits for ever: a command that waits for an account holds only accounts with smaller ids. So along
  * any chain of waits the ids grow, and it cannot close. An account of this node is held by a pin, which keeps it from
- * being leased and from nothing else; one of another node by a lease. Both are first come, first served.
+ * being leased and from nothing else; one of another node by a lease. Both are first come, first served. A command that has all its accounts
+ * may wait for its turn, which comes, and for nothing else.
  */
 import { Context, Effect, Layer } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
@@ -21,6 +22,8 @@ export class AcquireAccounts extends Context.Service<
   {
     /** A command that is `waiting` is resumed when it may go on. */
     readonly acquire: (command: PendingCommand, elapsedMs: number) => Acquired
+    /** Keeps accounts that are all of this node and ready from being leased, until the command that has them is decided. */
+    readonly keep: (command: PendingCommand, actors: ReadonlyArray<AccountActor>) => void
     /** What the actor holds is wrong: it is read again, here or by its owner. */
     readonly reload: (actor: AccountActor) => void
   }
@@ -79,6 +82,10 @@ export class AcquireAccounts extends Context.Service<
             command.addLock(next)
           }
           return locked(command)
+        },
+        keep: (command, actors) => {
+          const byId = new Map(actors.map((actor) => [actor.id, actor]))
+          for (const id of command.lockOrder) command.addLock(pin(byId.get(id) as AccountActor)) // one for each of its accounts
         },
         reload: (actor) => {
           if (!leases.invalidate(actor)) registry.reload(actor)

@@ -629,6 +629,11 @@ export class AccountActor {
     return (this.#phase === "ready" || this.#phase === "loading") && this.#isUnused && !this.#readers?.size
   }
 
+  /** A command that is not decided yet keeps it from being leased. */
+  get isPinned(): boolean {
+    return this.#pins > 0
+  }
+
   get #isUnused(): boolean {
     return this.inFlight + this.#pins + this.#leaseRequests.length === 0
   }
@@ -735,7 +740,7 @@ export class AccountActor {
     return () => this.#readers?.delete(reader)
   }
 
-  /** A command that waits for other accounts needs this one afterwards: meanwhile it is not leased. */
+  /** A command that waits for other accounts, or for its turn, needs this one afterwards: meanwhile it is not leased. */
   pin(): void {
     if (this.#phase !== "ready") throw illegal("a pin", this.#phase)
     this.#pins++

@@ -141,8 +141,13 @@ class Executor {
   readonly #continue: Continuation = (command, exit) => this.#resume(command, exit)
   /** How many commands it took in. */
   #places = 0
-  /** Those whose wait for another command is over, or that lost their decision, until they have gone on. */
+  /** Those whose wait for another command is over, that lost their decision, or for which a turn had no time, until they have gone on. */
   #due: Array<PendingCommand> = []
+  /** The one of them that goes on just now. */
+  #next: PendingCommand | undefined = undefined
+  /** Commands were resumed in this turn of the event loop, which go on until then. */
+  #turnEndsAt = Number.NEGATIVE_INFINITY
+  #isInTurn = false
   readonly #run: (effect: Effect.Effect<void>) => void
 
   constructor(
@@ -282,6 +287,7 @@ class Executor {
     if (command.command._tag === "CaptureHold" && this.#addDestination(command, actors)) {
       return this.#execute(command, elapsedMs, undefined)
     }
+    if (this.#hasToWaitForTurn(command, elapsedMs, known)) return this.#putOff(command, actors)
     const decided = Result.try(() => command.decide(actors, now, this.#limits.batchBytesMax))
     if (Result.isFailure(decided)) return this.#crash(command, actors, decided.failure)
     this.#queue.push(command)
@@ -299,6 +305,32 @@ class Executor {
     before.whenDecided(() => this.#goOn([command]))
   }
 
+  /** Thousands may have waited for an account, and are resumed at once. */
+  #hasToWaitForTurn(command: PendingCommand, elapsedMs: number, known: Known): boolean {
+    if (command === this.#next) return false
+    // One that comes now is decided after those on its accounts that wait for their turn.
+    if (known !== undefined) return this.#due.length > 0 && known.some((actor) => actor?.isPinned === true)
+    if (this.#isInTurn) return elapsedMs >= this.#turnEndsAt
+    this.#isInTurn = true
+    this.#turnEndsAt = elapsedMs + turnMs
+    this.#inNextTurn(() => {
+      this.#isInTurn = false
+    })
+    return false
+  }
+
+  /** It has all its accounts, and keeps them: a node that wants one of them waits until those that waited here before are decided. */
+  #putOff(command: PendingCommand, actors: ReadonlyArray<AccountActor>): void {
+    if (command.locks.length === 0) this.#accounts.keep(command, actors)
+    const isUnderWay = this.#due.length > 0
+    this.#due.push(command)
+    if (!isUnderWay) this.#inNextTurn(() => this.#decideDue())
+  }
+
+  #inNextTurn(goOn: () => void): void {
+    this.#run(Effect.andThen(Effect.yieldNow, Effect.sync(goOn)))
+  }
+
   /** One after another: each may end the wait of the next, and the stack has no room for thousands of them. */
   #goOn(commands: ReadonlyArray<PendingCommand>): void {
     const isUnderWay = this.#due.length > 0
@@ -312,10 +344,11 @@ class Executor {
     for (const [nth, command] of this.#due.entries()) {
       if (nth > 0 && this.#clock.elapsedUnsafe() >= turnEndsAt) {
         this.#due = this.#due.slice(nth)
-        const rest = Effect.sync(() => this.#decideDue())
-        return this.#run(Effect.andThen(Effect.yieldNow, rest))
+        return this.#inNextTurn(() => this.#decideDue())
       }
+      this.#next = command
       const resumed = Result.try(() => command.resume())
+      this.#next = undefined
       // A bug of this program. The others are not to wait for ever.
       if (Result.isFailure(resumed)) this.#inFlight.complete(command, Exit.die(resumed.failure))
     }
