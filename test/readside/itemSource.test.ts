@@ -59,7 +59,7 @@ describe("the source of a stream", () => {
     })
   )
 
-  it.effect("is read as any other stream, to its end and with its errors", () =>
+  it.effect("is read like every other stream, to its end and with its errors", () =>
     Effect.gen(function* () {
       assert.deepEqual(yield* Stream.runCollect(Stream.take(foundLater(numbers([])), 3)), [1, 2, 3])
       const refused = unwrapSource<number, string>(Effect.fail("refused"))
