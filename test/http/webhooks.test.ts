@@ -1,6 +1,6 @@
 /** The routes of webhooks: made with a secret that is shown once, seen within the caller's prefixes, changed by administrators. */
 import { assert, layer } from "@effect/vitest"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, Redacted } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { Webhooks } from "../../src/actors/webhooks/Webhooks.ts"
 import { defaultWebhookLimits, WebhookConfig } from "../../src/infra/config/WebhookConfig.ts"
@@ -81,52 +81,90 @@ layer(world, { excludeTestServices: true })("webhooks over HTTP", (it) => {
     )
   )
 
-  it.effect("are said to be changed perhaps, where the database did not answer a change", () =>
+  /** The API over endpoints whose database does as the test says with each change, and what it has of them. */
+  const overStore = Effect.fnUntraced(function* (
+    withChange: <A>(change: Effect.Effect<A, StoreUnavailable>) => Effect.Effect<A, StoreUnavailable>
+  ) {
+    const store = Context.get(yield* Layer.build(Layer.fresh(WebhookStore.layerMemory)), WebhookStore)
+    const webhooks = Webhooks.layer.pipe(
+      Layer.provide([
+        Layer.succeed(WebhookStore, {
+          ...store,
+          create: (row, max) => withChange(store.create(row, max)),
+          setState: (id, state) => withChange(store.setState(id, state)),
+          rotate: (id, secret, until) => withChange(store.rotate(id, secret, until)),
+          remove: (id) => withChange(store.remove(id))
+        }),
+        WebhookSender.layerNode,
+        SecureRandom.layerWebCrypto
+      ])
+    )
+    const send = yield* sendInMemory({ tokens }).pipe(
+      Effect.provideService(Webhooks, Context.get(yield* Layer.build(Layer.fresh(webhooks)), Webhooks))
+    )
+    return { send, store }
+  })
+  const lost = new StoreUnavailable({ store: "read model", reason: "no answer within 13000 ms" })
+  const url = "https://shop.invalid/"
+  const changesOf = (one: string) =>
+    [
+      ["POST", "", { url }],
+      ["POST", `${one}/pause`, undefined],
+      ["POST", `${one}/resume`, undefined],
+      ["POST", `${one}/rotate`, undefined],
+      ["DELETE", one, undefined]
+    ] as const
+
+  it.effect("are changed once, and told so, where the answer of the database was lost", () =>
     Effect.scoped(
       Effect.gen(function* () {
-        const store = Context.get(yield* Layer.build(Layer.fresh(WebhookStore.layerMemory)), WebhookStore)
-        let isAway = false
-        const orAway = <A>(asked: Effect.Effect<A, StoreUnavailable>) =>
-          Effect.suspend(() =>
-            isAway
-              ? Effect.fail(
-                  new StoreUnavailable({ store: "read model", reason: "no answer within 13000 ms" })
-                )
-              : asked
-          )
-        const webhooks = Webhooks.layer.pipe(
-          Layer.provide([
-            Layer.succeed(WebhookStore, {
-              ...store,
-              list: orAway(store.list),
-              create: (row, max) => orAway(store.create(row, max)),
-              setState: (id, state) => orAway(store.setState(id, state)),
-              rotate: (id, secret, until) => orAway(store.rotate(id, secret, until)),
-              remove: (id) => orAway(store.remove(id))
-            }),
-            WebhookSender.layerNode,
-            SecureRandom.layerWebCrypto
-          ])
+        let isLost = false
+        const { send, store } = yield* overStore((change) =>
+          Effect.flatMap(change, (done) => {
+            isLost = !isLost
+            return isLost ? Effect.fail(lost) : Effect.succeed(done)
+          })
         )
-        const send = yield* sendInMemory({ tokens }).pipe(
-          Effect.provideService(Webhooks, Context.get(yield* Layer.build(Layer.fresh(webhooks)), Webhooks))
-        )
-        const made = yield* ask(send, "boss", "POST", "", { url: "https://shop.invalid" })
+        const made = yield* ask(send, "boss", "POST", "", { url })
         const one = `/${made.shown.id}`
-        isAway = true
-        for (const [method, path, json] of [
-          ["POST", "", { url: "https://shop.invalid" }],
-          ["POST", `${one}/pause`, undefined],
-          ["POST", `${one}/resume`, undefined],
-          ["POST", `${one}/rotate`, undefined],
-          ["DELETE", one, undefined]
-        ] as const) {
-          const { status, shown } = yield* ask(send, "boss", method, path, json)
-          assert.strictEqual(status, 503, path)
-          assert.match(String(shown.detail), /no answer within 13000 ms; it may be done all the same/, path)
+        const secretsOf = Effect.map(store.list, ([row]) => [row?.formerSecret, row?.secret])
+        const [, first] = yield* secretsOf
+        for (const [method, path, json] of changesOf(one).slice(1)) {
+          const { status, text } = yield* ask(send, "boss", method, path, json)
+          assert.strictEqual(status, method === "DELETE" ? 204 : 200, `${path} ${text}`)
+          if (!path.endsWith("rotate")) continue
+          const [former, second] = yield* secretsOf
+          assert.deepEqual(former, first, "what the receiver knows still signs")
+          assert.include(text, Redacted.value(second ?? assert.fail("it has one")))
         }
-        // A question changes nothing.
-        assert.match(String((yield* ask(send, "boss", "GET", "")).shown.detail), /nothing was done/)
+        assert.strictEqual(made.status, 201)
+        assert.deepEqual(yield* store.list, [], "one was made, and is gone")
+      })
+    )
+  )
+
+  it.effect("are said to be changed perhaps, where the database goes on giving no answer", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        let isAway = false
+        const { send } = yield* overStore((change) =>
+          Effect.suspend(() => (isAway ? Effect.fail(lost) : change))
+        )
+        const made = yield* ask(send, "boss", "POST", "", { url })
+        isAway = true
+        yield* Effect.forEach(
+          changesOf(`/${made.shown.id}`),
+          ([method, path, json]) =>
+            Effect.map(ask(send, "boss", method, path, json), ({ status, shown }) => {
+              assert.strictEqual(status, 503, path)
+              assert.match(
+                String(shown.detail),
+                /no answer within 13000 ms; it may be done all the same/,
+                path
+              )
+            }),
+          { concurrency: "unbounded" }
+        )
       })
     )
   )

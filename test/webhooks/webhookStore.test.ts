@@ -121,6 +121,26 @@ for (const [name, layer] of [
       }).pipe(Effect.provide(layer))
     )
 
+    it.live("are changed once by a change that is sent again", () =>
+      Effect.gen(function* () {
+        const store = yield* WebhookStore
+        // Also where there is no room for a further one.
+        for (const url of ["https://shop.example/first", "https://shop.example/again"])
+          assert.isTrue(yield* store.create(webhookRow("wh_1", { url }), 1))
+        assert.deepEqual(
+          (yield* store.list).map((row) => row.url),
+          ["https://shop.example/first"]
+        )
+        const rotate = store.rotate("wh_1", Redacted.make("whsec_new"), 1_767_312_000_000)
+        assert.deepEqual(plain(yield* rotate), plain(yield* rotate))
+        assert.deepInclude(plain(yield* store.find("wh_1")), {
+          secret: "whsec_new",
+          formerSecret: "whsec_wh_1",
+          revision: 2
+        })
+      }).pipe(Effect.provide(layer))
+    )
+
     it.live("keep the former secret beside the new one until its time", () =>
       Effect.gen(function* () {
         const store = yield* WebhookStore

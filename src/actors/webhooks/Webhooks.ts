@@ -10,6 +10,7 @@ import {
   type WebhookInput,
   type WebhookView
 } from "../../domain/Webhook.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { WebhookConfig, WebhookPolicy } from "../../infra/config/WebhookConfig.ts"
 import type { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { endpointUrl } from "../../infra/webhooks/WebhookAddress.ts"
@@ -79,8 +80,30 @@ class PerhapsChanged extends Unavailable {
   }
 }
 
-const inDoubt = ({ store: what, reason }: StoreUnavailable): Unavailable =>
-  new PerhapsChanged({ what, reason })
+/** For how long a change whose answer was lost is sent again, and the pause before each time, in milliseconds. */
+const againMs = 3_000
+const againPauseMs = 300
+
+/**
+ * Sends a change again where its answer was lost, as by a database that another host takes over: each comes to the same however often it is
+ * sent, so the answer of a later sending is true of all. `isAgain`: an earlier one may have been carried out.
+ */
+const makeChange =
+  (clock: Clock.Clock) =>
+  <A>(sendOnce: (isAgain: boolean) => Effect.Effect<A, StoreUnavailable>): Effect.Effect<A, Unavailable> =>
+    Effect.suspend(() => {
+      const until = elapsedMsUnsafe(clock) + againMs
+      const send = (isAgain: boolean): Effect.Effect<A, Unavailable> =>
+        Effect.catch(sendOnce(isAgain), ({ reason, store: what }) =>
+          elapsedMsUnsafe(clock) < until
+            ? Effect.delay(
+                Effect.suspend(() => send(true)),
+                againPauseMs
+              )
+            : Effect.fail(new PerhapsChanged({ what, reason }))
+        )
+      return send(false)
+    })
 
 const secretBytes = 32
 
@@ -90,6 +113,7 @@ const makeCreate = Effect.fnUntraced(function* (newSecret: Effect.Effect<Redacte
   const random = yield* SecureRandom.SecureRandom
   const limits = yield* WebhookConfig
   const rules = yield* WebhookPolicy
+  const change = makeChange(yield* Clock.Clock)
 
   return Effect.fn("Webhooks.create")(function* (input: WebhookInput) {
     const { url, prefix = "", types = [], description = "", from = "now" } = input
@@ -118,7 +142,7 @@ const makeCreate = Effect.fnUntraced(function* (newSecret: Effect.Effect<Redacte
       waitingSince: null,
       failures: []
     }
-    const isMade = yield* Effect.mapError(store.create(row, limits.endpointsMax), inDoubt)
+    const isMade = yield* change(() => store.create(row, limits.endpointsMax))
     if (!isMade) return yield* new WebhookLimit({ max: limits.endpointsMax })
     return { webhook: viewOf(row), secret }
   })
@@ -131,14 +155,9 @@ const make = Effect.gen(function* () {
   const limits = yield* WebhookConfig
 
   const newSecret = Effect.map(random.randomBytes(secretBytes), (bytes) => Redacted.make(secretOf(bytes)))
-  const shown = (
-    found: Effect.Effect<WebhookRow | undefined, StoreUnavailable>,
-    onFailure: (error: StoreUnavailable) => Unavailable
-  ): Found<WebhookView> =>
-    Effect.mapBoth(found, {
-      onFailure,
-      onSuccess: (row) => (row === undefined ? undefined : viewOf(row))
-    })
+  const change = makeChange(yield* Clock.Clock)
+  const shown = (found: Found<WebhookRow>): Found<WebhookView> =>
+    Effect.map(found, (row) => (row === undefined ? undefined : viewOf(row)))
 
   const test = Effect.fn("Webhooks.test")(function* (id: string) {
     const row = yield* Effect.mapError(store.find(id), unavailable)
@@ -151,19 +170,20 @@ const make = Effect.gen(function* () {
   const rotate = Effect.fn("Webhooks.rotate")(function* (id: string) {
     const secret = yield* newSecret
     const until = (yield* Clock.currentTimeMillis) + limits.secretOverlapMs
-    const webhook = yield* shown(store.rotate(id, secret, until), inDoubt)
+    const webhook = yield* shown(change(() => store.rotate(id, secret, until)))
     return webhook === undefined ? undefined : { webhook, secret }
   })
 
   return {
     create: yield* makeCreate(newSecret),
     list: Effect.mapBoth(store.list, { onFailure: unavailable, onSuccess: (rows) => rows.map(viewOf) }),
-    find: (id) => shown(store.find(id), unavailable),
+    find: (id) => shown(Effect.mapError(store.find(id), unavailable)),
     test,
-    pause: (id) => shown(store.setState(id, "paused"), inDoubt),
-    resume: (id) => shown(store.setState(id, "active"), inDoubt),
+    pause: (id) => shown(change(() => store.setState(id, "paused"))),
+    resume: (id) => shown(change(() => store.setState(id, "active"))),
     rotate,
-    remove: (id) => Effect.mapError(store.remove(id), inDoubt),
+    // What is not there any more was there before.
+    remove: (id) => change((isAgain) => Effect.map(store.remove(id), (isRemoved) => isRemoved || isAgain)),
     summary: Effect.mapError(store.summary, unavailable)
   } satisfies Webhooks["Service"]
 })

@@ -79,7 +79,7 @@ type Changed = Pick<WebhookRow, "id" | "revision" | "state">
 export class WebhookStore extends Context.Service<
   WebhookStore,
   {
-    /** False, and nothing written, where there are `max` already. */
+    /** False, and nothing written, where there are `max` already. Of a row that is there it is true, and nothing is written. */
     readonly create: (row: WebhookRow, max: number) => Effect.Effect<boolean, StoreUnavailable>
     /** In order of when they were made. */
     readonly list: Effect.Effect<ReadonlyArray<WebhookRow>, StoreUnavailable>
@@ -89,7 +89,7 @@ export class WebhookStore extends Context.Service<
       id: string,
       state: Exclude<WebhookState, "disabled">
     ) => Effect.Effect<WebhookRow | undefined, StoreUnavailable>
-    /** The present secret becomes the former one. */
+    /** The present secret becomes the former one. Where it is that very secret already, nothing is changed. */
     readonly rotate: (
       id: string,
       secret: Secret,
@@ -169,7 +169,7 @@ const statements = {
   durable: "SET LOCAL synchronous_commit = on",
   create: `
     INSERT INTO webhooks (${rowColumns.list}) SELECT ${rowColumns.placeholders(2)}
-    WHERE (SELECT count(*) FROM webhooks) < $1 RETURNING id`,
+    WHERE (SELECT count(*) FROM webhooks) < $1 ON CONFLICT (id) DO NOTHING`,
   list: `SELECT ${rowColumns.list} FROM webhooks ORDER BY created_at, id`,
   find: `SELECT ${rowColumns.list} FROM webhooks WHERE id = $1`,
   setState: `${durably}
@@ -177,7 +177,7 @@ const statements = {
     FROM durable WHERE id = $1 RETURNING ${rowColumns.list}`,
   rotate: `${durably}
     UPDATE webhooks SET former_secret = secret, secret = $2, former_until = $3, revision = revision + 1
-    FROM durable WHERE id = $1 RETURNING ${rowColumns.list}`,
+    FROM durable WHERE id = $1 AND secret <> $2 RETURNING ${rowColumns.list}`,
   remove: `${durably} DELETE FROM webhooks USING durable WHERE id = $1 RETURNING id`,
   states: "SELECT id, revision, state FROM webhooks ORDER BY created_at, id",
   begin: `
@@ -208,19 +208,21 @@ function makeSql(sql: PgClient, limits: ReadSideLimits): WebhookStore["Service"]
         Effect.gen(function* () {
           yield* run(statements.durable)
           yield* run(statements.lock)
-          const made = yield* run(statements.create, [int8Value(max), ...rowColumns.values(row)])
-          return made.length === 1
+          yield* run(statements.create, [int8Value(max), ...rowColumns.values(row)])
+          return (yield* run(statements.find, [PgTypes.text(row.id)])).length === 1
         })
       ),
     list: Effect.map(query(statements.list), (rows) => rows.map((row) => rowColumns.decode(row))),
     find: (id) => one(statements.find, [PgTypes.text(id)]),
     setState: (id, state) => one(statements.setState, [PgTypes.text(id), PgTypes.text(state)]),
-    rotate: (id, secret, formerUntil) =>
-      one(statements.rotate, [
+    rotate: Effect.fnUntraced(function* (id, secret, formerUntil) {
+      const rotated = yield* one(statements.rotate, [
         PgTypes.text(id),
         PgTypes.text(Redacted.value(secret)),
         PgTypes.timestamptz(formerUntil)
-      ]),
+      ])
+      return rotated ?? (yield* one(statements.find, [PgTypes.text(id)]))
+    }),
     remove: (id) => Effect.map(query(statements.remove, [PgTypes.text(id)]), ({ length }) => length === 1),
     states: Effect.map(query(statements.states), (rows) =>
       rows.map(([id, revision, state]) => ({
@@ -273,6 +275,7 @@ function makeMemory(): WebhookStore["Service"] {
   return {
     create: (row, max) =>
       Effect.sync(() => {
+        if (rows.has(row.id)) return true
         if (rows.size >= max) return false
         rows.set(row.id, row)
         return true
@@ -288,7 +291,11 @@ function makeMemory(): WebhookStore["Service"] {
         revision: revision + 1
       })),
     rotate: (id, secret, formerUntil) =>
-      change(id, (row) => ({ formerSecret: row.secret, secret, formerUntil, revision: row.revision + 1 })),
+      change(id, (row) =>
+        Redacted.value(row.secret) === Redacted.value(secret)
+          ? {}
+          : { formerSecret: row.secret, secret, formerUntil, revision: row.revision + 1 }
+      ),
     remove: (id) => Effect.sync(() => rows.delete(id)),
     states: Effect.sync(() => [...rows.values()].map(({ id, revision, state }) => ({ id, revision, state }))),
     begin: (id, revision) =>
