@@ -93,8 +93,8 @@ const takeHandedOn = (
   stream: Stream.Stream<CommittedEvent, unknown>,
   to: {
     readonly seen: Array<CommittedEvent>
-    /** How many were handed on at once. */
-    readonly handedOn: Array<number>
+    /** How often what was handed on was taken with room for more, and without. */
+    readonly handedOn: { went: number; stopped: number }
     readonly hasRoom: () => boolean
     readonly pause: Effect.Effect<void>
   }
@@ -106,9 +106,10 @@ const takeHandedOn = (
       to.pause
     )
     const take = handOn((events) => {
-      to.handedOn.push(events.length)
       to.seen.push(...events)
-      return to.hasRoom()
+      const goesOn = to.hasRoom()
+      to.handedOn[goesOn ? "went" : "stopped"]++
+      return goesOn
     })
     return yield* Effect.forever(Effect.andThen(step, take))
   }).pipe(Effect.scoped)
@@ -156,7 +157,7 @@ describe("subscriptions that share the end of the log", () => {
             .filter(({ accountId }) => accountId.startsWith(prefix))
             .map(({ accountId, version }) => ({ account: accountId, version }))
         const pauseAfter = (pauseMs: number) => (pauseMs > 0 ? Effect.sleep(pauseMs) : Effect.void)
-        const handedOn: Array<number> = []
+        const handedOn = { went: 0, stopped: 0 }
         const fibers = yield* Effect.forEach(followers, ({ prefix, pauseMs, seen }, index) =>
           Effect.forkChild(
             index % 2 === 0
@@ -176,8 +177,8 @@ describe("subscriptions that share the end of the log", () => {
           yield* commit
           if (rng.chance(0.3)) yield* Effect.sleep(rng.below(4))
         }
-        // Once they have caught up with the log and follow it.
-        while (handedOn.length === 0) {
+        // Once they have caught up with the log and follow it, and some of them stopped.
+        while (handedOn.went === 0 || handedOn.stopped === 0) {
           yield* commit
           yield* Effect.sleep(10)
         }

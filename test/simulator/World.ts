@@ -9,6 +9,7 @@ import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
 import { ClosedTimestamps } from "../../src/actors/past/ClosedTimestamps.ts"
 import { TimeTravel } from "../../src/actors/past/TimeTravel.ts"
 import { Singletons } from "../../src/actors/relay/Singletons.ts"
+import { openSource } from "../../src/actors/subscriptions/ItemSource.ts"
 import type { CommittedEvent } from "../../src/actors/subscriptions/SharedEvent.ts"
 import type { CommandError } from "../../src/domain/Errors.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
@@ -469,16 +470,38 @@ class World {
       const life = this.lifeOf(node++)
       if (life === undefined) return Effect.sleep(30)
       const feed = life.ledger.subscribe(cursor === undefined ? {} : { after: cursor })
-      const take = Stream.runForEach(feed, (event) =>
-        Effect.sync(() => {
-          cursor = event.cursor
-          this.events.push({ ...event, step: this.kernel.steps })
-          this.kernel.note(`event ${event.account}@${event.version}`)
-        })
-      )
+      const note = (event: CommittedEvent): void => {
+        cursor = event.cursor
+        this.events.push({ ...event, step: this.kernel.steps })
+        this.kernel.note(`event ${event.account}@${event.version}`)
+      }
+      // As a host reads it, and as a stream of HTTP is sent.
+      const take =
+        node % 2 === 0
+          ? Stream.runForEach(feed, (event) => Effect.sync(() => note(event)))
+          : this.#handOn(feed, note)
       return Effect.andThen(this.ask(life, take, 400 + this.kernel.rng.below(2_000)), Effect.sleep(20))
     })
     return attempt.pipe(Effect.repeat({ until: () => this.isOver }), Effect.asVoid)
+  }
+
+  /** Where it has no room, it goes on after a while. */
+  #handOn(feed: Stream.Stream<CommittedEvent, unknown>, note: (event: CommittedEvent) => void) {
+    const { rng } = this.kernel
+    return Effect.gen({ self: this }, function* () {
+      const { next, handOn } = yield* openSource(feed)
+      while (true) {
+        for (const event of yield* next) note(event)
+        yield* handOn((events) => {
+          for (const event of events) {
+            this.counts.add("event handed on")
+            note(event)
+          }
+          return !rng.chance(0.1)
+        })
+        yield* Effect.sleep(rng.below(5))
+      }
+    }).pipe(Effect.scoped)
   }
 
   /** Resumes a subscription behind so many events of the first one, and reads on for a while. */

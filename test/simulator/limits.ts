@@ -68,6 +68,9 @@ export const booksLimits: ReadSideLimits = {
   tokenSoonMs: 4,
   pageMax: 7,
   subscribePollMs: 30,
+  // The one that follows everything takes its seat as soon as it has caught up.
+  subscribeSharedFrom: 1,
+  subscribeSharedEventsMax: 20,
   subscribeEventsMax: 6,
   subscribeCommitsMax: 3
 }

@@ -99,8 +99,8 @@ export class SharedSeat {
   }
 
   /**
-   * Runs `take` in each turn that wakes it, until that answers that it goes on no further, leaves something, or the seat is lost; completes then, and at
-   * once where there is something already.
+   * Runs `take` in each turn that wakes it, until that answers that it goes on no further or leaves something, or the seat is lost; completes
+   * then, and at once where there is something already.
    */
   handOn(take: () => boolean): Effect.Effect<void> {
     return Effect.callback<void>((resume) => {

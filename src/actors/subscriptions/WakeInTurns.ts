@@ -1,8 +1,10 @@
 /** Many fibers that wait for one thing are woken some at a time, so that others of the node have a turn in between, commands among them. */
 import { Deferred, Effect } from "effect"
 
-/** Those that are woken in one turn. */
+/** Those that are woken in one turn: for readers of streams, who print and write in it, about half a millisecond. */
 const wokenAtOnce = 6
+/** Who is due is woken in so many turns at most, however many they are: what comes next for all of them waits until then. */
+const turnsMax = 40
 
 /** Fibers that wait for one thing, in groups that are each woken in one turn. */
 export class Waiters<A> {
@@ -67,17 +69,19 @@ export class WakeQueue {
 
   /** Wakes all that are due. Where it is interrupted the rest stays due, until it is run again. */
   readonly wakeAll: Effect.Effect<void> = Effect.gen({ self: this }, function* () {
+    const due = this.#due.reduce((sum, { count }) => sum + count, 0)
+    const aTurn = Math.max(wokenAtOnce, Math.ceil(due / turnsMax))
     while (this.#due.length > 0) {
-      this.#wakeSome()
+      this.#wakeSome(aTurn)
       if (this.#due.length > 0) yield* Effect.yieldNow
     }
   })
 
   /** One turn. */
-  #wakeSome(): void {
+  #wakeSome(aTurn: number): void {
     let [taken, woken] = [0, 0]
     for (const { count } of this.#due) {
-      if (taken > 0 && woken + count > wokenAtOnce) break
+      if (taken > 0 && woken + count > aTurn) break
       taken++
       woken += count
     }

@@ -108,11 +108,11 @@ class EventBody {
   send<Item>(
     items: ReadonlyArray<Item>,
     print: (item: Item) => Uint8Array,
-    now: number
+    now: () => number
   ): Effect.Effect<void> {
     let left = items
     const sendSome: Effect.Effect<void> = Effect.suspend(() => {
-      left = this.write(left, print, now)
+      left = this.write(left, print, now())
       if (this.#end !== undefined) return Effect.never
       if (this.#isFull) return Effect.andThen(this.#hasRoom.await, sendSome)
       return left.length > 0 ? sendSome : Effect.void
@@ -213,17 +213,22 @@ const passOn = <Item, E>(
     const { next, handOn } = yield* openSource(events)
     /** What was handed on and had no room. */
     let left: ReadonlyArray<Item> = []
+    let hadNoRoom = false
     const take = (items: ReadonlyArray<Item>): boolean => {
       left = body.write(items, print, now())
-      return left.length === 0 && body.hasRoom
+      hadNoRoom = left.length > 0 || !body.hasRoom
+      return !hadNoRoom
     }
-    const sendLeft = Effect.suspend(() => body.send(left, print, now()))
-    const sendNext = Effect.flatMap(next, (items) => Effect.andThen(hasBegun, body.send(items, print, now())))
+    const sendNext = Effect.flatMap(next, (items) => Effect.andThen(hasBegun, body.send(items, print, now)))
     while (true) {
       yield* sendNext
-      yield* handOn(take)
-      yield* sendLeft
-      left = []
+      // Until it completes without having taken anything that stopped it: what is to be read otherwise is next.
+      do {
+        hadNoRoom = false
+        yield* handOn(take)
+        yield* body.send(left, print, now)
+        left = []
+      } while (hadNoRoom)
     }
   }).pipe(
     Pull.catchDone(() => Effect.void),
