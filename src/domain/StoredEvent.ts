@@ -33,6 +33,13 @@ export interface StoredEvent {
   readonly hash: string
 }
 
+/** Fixed columns of a row, about, on top of its texts. */
+const rowBytes = 250
+
+/** What a row takes, about, in the INSERT and in memory. */
+export const bytesOf = ({ payload, context }: StoredEvent): number =>
+  rowBytes + payload.length + (context?.length ?? 0)
+
 /**
  * The schema version each event type is written with today; 2 where none is named. From this version on, the payload
  * binds the account's state after the event (`after`), so that one row and its hash prove a balance.

@@ -152,26 +152,31 @@ describe("the relay", () => {
     })
   )
 
-  it.live("reads from the store what the feed dropped", () =>
-    Effect.gen(function* () {
-      let isAway = false
-      const { relay, seqsOf } = yield* makeHarness(() => isAway)
-      yield* Effect.gen(function* () {
-        const feed = yield* CommitFeed
-        const [first, ...rest] = commitsOf(new EventWriter("w1"), 200)
-        if (first !== undefined) yield* appendAndOffer(first)
-        // The look at all tails, at the start, is over.
-        yield* cursorIs("w1", 1)
-        isAway = true
-        for (const commit of rest) yield* appendAndOffer(commit)
-        assert.isAbove(feed.droppedUnsafe(), 100)
-        isAway = false
-        yield* cursorIs("w1", 200)
-        assert.deepStrictEqual(seqsOf("w1"), upTo(200))
-        assert.isAbove((yield* Relay).statusUnsafe().eventsFromStore, 100)
-      }).pipe(Effect.provide(relay({ readSide: { feedEventsMax: 10, publishEventsMax: 7 } })))
-    })
-  )
+  // An event of these takes about 500 bytes.
+  for (const [what, limit] of Object.entries({
+    "of the number of its events": { feedEventsMax: 10 },
+    "of their size": { feedBytesMax: 5_000 }
+  }))
+    it.live(`reads from the store what the feed dropped because ${what}`, () =>
+      Effect.gen(function* () {
+        let isAway = false
+        const { relay, seqsOf } = yield* makeHarness(() => isAway)
+        yield* Effect.gen(function* () {
+          const feed = yield* CommitFeed
+          const [first, ...rest] = commitsOf(new EventWriter("w1"), 200)
+          if (first !== undefined) yield* appendAndOffer(first)
+          // The look at all tails, at the start, is over.
+          yield* cursorIs("w1", 1)
+          isAway = true
+          for (const commit of rest) yield* appendAndOffer(commit)
+          assert.isAbove(feed.droppedUnsafe(), 100)
+          isAway = false
+          yield* cursorIs("w1", 200)
+          assert.deepStrictEqual(seqsOf("w1"), upTo(200))
+          assert.isAbove((yield* Relay).statusUnsafe().eventsFromStore, 100)
+        }).pipe(Effect.provide(relay({ readSide: { ...limit, publishEventsMax: 7 } })))
+      })
+    )
 
   it.live("publishes tails that it reads from the store in the order in which they were recorded", () =>
     Effect.gen(function* () {

@@ -87,6 +87,30 @@ describe("while the thread of the read side starts", () => {
     })
   )
 
+  it.live("large commits are handed over by a message for each two megabytes at most", () =>
+    Effect.gen(function* () {
+      const counts = makeCounts()
+      const text = `
+        const onMessage = ({ _tag, commits }) => {
+          if (_tag !== "Commits" || commits === "[]") return
+          counts[${awaitsAt}] = Math.max(counts[${awaitsAt}], commits.length)
+          counts[${positionsAt}] += JSON.parse(commits).length
+        }
+        say([0]); beat()`
+      yield* Effect.gen(function* () {
+        const feed = yield* CommitFeed
+        const writer = new EventWriter()
+        for (const id of ["a", "b", "c", "d", "e", "f"]) {
+          const commit = writer.commit(openAccount(id))
+          const payload = JSON.stringify("x".repeat(600_000))
+          feed.offerUnsafe({ ...commit, events: commit.events.map((row) => ({ ...row, payload })) })
+        }
+        yield* eventually(Effect.sync(() => assert.strictEqual(counts[positionsAt], 6)))
+        assert.isBelow(counts[awaitsAt] ?? 0, 2_000_000)
+      }).pipe(Effect.provide(over(() => threadOf(text, counts))))
+    })
+  )
+
   it.live("commits are handed over together, and once a query waits at once", () =>
     Effect.gen(function* () {
       const counts = makeCounts()

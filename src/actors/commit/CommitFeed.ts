@@ -1,7 +1,23 @@
 /** Hands the commits of this node to the relay as soon as they are durable, so that it need not read them from the store. */
 import { Context, Effect, Latch, Layer } from "effect"
+import { bytesOf } from "../../domain/StoredEvent.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import type { Commit, WriterId } from "../../infra/eventstore/EventStore.ts"
+
+/** Events, and what they take, about. */
+export interface Size {
+  readonly events: number
+  readonly bytes: number
+}
+
+export const nothing: Size = { events: 0, bytes: 0 }
+
+export const added = (a: Size, b: Size): Size => ({ events: a.events + b.events, bytes: a.bytes + b.bytes })
+
+export const sizeOf = ({ events }: Commit): Size => ({
+  events: events.length,
+  bytes: events.reduce((sum, row) => sum + bytesOf(row), 0)
+})
 
 /** What was offered since the last time. */
 interface Offered {
@@ -36,11 +52,11 @@ export class CommitFeed extends Context.Service<
   static readonly layer = Layer.effect(
     CommitFeed,
     Effect.gen(function* () {
-      const { feedEventsMax } = yield* ReadSideConfig
+      const { feedBytesMax, feedEventsMax } = yield* ReadSideConfig
       const wake = Latch.makeUnsafe(false)
       let commits: Array<Commit> = []
       let dropped = new Map<WriterId, number>()
-      let events = 0
+      let held = nothing
       let droppedCount = 0
       /** One for all that wait; made for the first of them. */
       let change: Latch.Latch | undefined
@@ -56,13 +72,14 @@ export class CommitFeed extends Context.Service<
         offerUnsafe: (commit) => {
           tellChange()
           // One commit always fits into an empty feed, however large it is.
-          if (events > 0 && events + commit.events.length > feedEventsMax) {
+          const further = added(held, sizeOf(commit))
+          if (held.events > 0 && (further.events > feedEventsMax || further.bytes > feedBytesMax)) {
             dropped.set(commit.writerId, commit.seq)
             droppedCount++
             return
           }
           commits.push(commit)
-          events += commit.events.length
+          held = further
           wake.openUnsafe()
         },
         missedUnsafe: (writer, seq) => {
@@ -75,7 +92,7 @@ export class CommitFeed extends Context.Service<
           const offered = { commits, dropped }
           commits = []
           dropped = new Map()
-          events = 0
+          held = nothing
           wake.closeUnsafe()
           return offered
         }),

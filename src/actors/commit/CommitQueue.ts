@@ -8,6 +8,7 @@
  */
 import { Context, Layer } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
+import { bytesOf as bytesOfRow } from "../../domain/StoredEvent.ts"
 import { type AccountActor, CommitBatch, evictAll, type PendingCommand } from "../accounts/Lifecycle.ts"
 import { chainedRowsMin, predecessorFor } from "./BatchChain.ts"
 
@@ -16,14 +17,10 @@ interface BatchLimits {
   readonly bytesMax: number
 }
 
-/** Fixed columns of a row, about, on top of its texts. */
-const rowBytes = 250
-
 /** What the events of a command take in the INSERT, about. */
 const bytesOf = (command: PendingCommand): number => {
   let bytes = 0
-  for (const { row } of command.pendingEvents)
-    bytes += rowBytes + row.payload.length + (row.context?.length ?? 0)
+  for (const { row } of command.pendingEvents) bytes += bytesOfRow(row)
   return bytes
 }
 

@@ -16,7 +16,7 @@ import type { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
 import type { ReadModel } from "../../infra/readmodel/ReadModel.ts"
 import type { ProjectionSql, ReadModelSql } from "../../infra/readmodel/ReadModelSql.ts"
-import { CommitFeed } from "../commit/CommitFeed.ts"
+import { added, CommitFeed, nothing, sizeOf } from "../commit/CommitFeed.ts"
 import { ProjectionEngine } from "../projections/ProjectionEngine.ts"
 import { ProjectionRegistry } from "../projections/ProjectionRegistry.ts"
 import type * as ReadSide from "../projections/ReadSide.ts"
@@ -201,17 +201,17 @@ const makeSingletonsHere = (post: Post) => {
 /** The feed of the relay: tells the other thread what was taken out of it, so that it sends more. */
 const makeFeedHere = Effect.fnUntraced(function* (post: Post) {
   const feed = yield* Effect.provide(CommitFeed, CommitFeed.layer, { local: true })
-  let received = 0
+  let received = nothing
   const took = Effect.sync(() => {
-    if (received === 0) return
-    post({ _tag: "Took", events: received })
-    received = 0
+    if (received.events === 0) return
+    post({ _tag: "Took", size: received })
+    received = nothing
   })
   return {
     feed: { ...feed, takeAll: Effect.tap(feed.takeAll, () => took) } satisfies CommitFeed["Service"],
     receiveUnsafe: ({ commits, missed }: Extract<ToReadSide, { readonly _tag: "Commits" }>): void => {
       for (const commit of decodeCommits(commits)) {
-        received += commit.events.length
+        received = added(received, sizeOf(commit))
         feed.offerUnsafe(commit)
       }
       for (const [writer, seq] of missed) feed.missedUnsafe(writer, seq)

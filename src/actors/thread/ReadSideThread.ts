@@ -13,7 +13,7 @@ import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import type { Commit, WriterId } from "../../infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
-import { CommitFeed } from "../commit/CommitFeed.ts"
+import { added, CommitFeed, nothing, type Size, sizeOf } from "../commit/CommitFeed.ts"
 import { Completeness } from "../projections/Completeness.ts"
 import { ProjectionRegistry } from "../projections/ProjectionRegistry.ts"
 import { ReadSideThreadStatus, type ThreadStatus } from "../projections/ThreadStatus.ts"
@@ -161,33 +161,39 @@ const makeGathering = Effect.gen(function* () {
   return Effect.andThen(feed.awaitSome, pause)
 })
 
-/** Events that are handed over by one message, about: to make one of twenty thousand takes this thread 40 ms, in which no command is decided. */
-const handedOverMax = 1_000
+/**
+ * What is handed over by one message, about: to make one of twenty thousand events, or of ten megabytes, takes this thread 40 ms, in which no
+ * command is decided.
+ */
+const handedOverMax: Size = { events: 1_000, bytes: 1_000_000 }
 
-/** The same commits in the same order, in pieces of about so many events. */
+const isFull = (size: Size, most: Size): boolean => size.events >= most.events || size.bytes >= most.bytes
+
+/** The same commits in the same order, in pieces of about that size. */
 const piecesOf = (commits: ReadonlyArray<Commit>): ReadonlyArray<ReadonlyArray<Commit>> => {
   const pieces: Array<Array<Commit>> = []
-  let events = handedOverMax
+  let piece = handedOverMax
   for (const commit of commits) {
-    if (events >= handedOverMax) {
+    if (isFull(piece, handedOverMax)) {
       pieces.push([])
-      events = 0
+      piece = nothing
     }
     pieces.at(-1)?.push(commit)
-    events += commit.events.length
+    piece = added(piece, sizeOf(commit))
   }
   return pieces
 }
 
-/** Hands over the commits of this node: no more than `feedEventsMax` events that the relay has not taken. */
+/** Hands over the commits of this node: no more than a feed holds that the relay has not taken. */
 const makeCommitPump = Effect.gen(function* () {
   const feed = yield* CommitFeed
-  const { feedEventsMax } = yield* ReadSideConfig
+  const { feedBytesMax, feedEventsMax } = yield* ReadSideConfig
+  const most: Size = { events: feedEventsMax, bytes: feedBytesMax }
   const gather = yield* makeGathering
   const room = Latch.makeUnsafe(true)
   /** The last commit of each writer that was handed over, the longest unused first. */
   const handedOver = new Map<WriterId, number>()
-  let outstanding = 0
+  let outstanding = nothing
 
   const note = (writer: WriterId, seq: number): void => {
     handedOver.delete(writer)
@@ -200,12 +206,12 @@ const makeCommitPump = Effect.gen(function* () {
   /** What a life that ends meanwhile was not sent is noted all the same: the next one reads it from the log. */
   const sendAll = Effect.fnUntraced(function* <E>(send: (message: ToReadSide) => Effect.Effect<void, E>) {
     const { commits, dropped } = yield* feed.takeAll
-    for (const { writerId, seq, events } of commits) {
-      note(writerId, seq)
-      outstanding += events.length
+    for (const commit of commits) {
+      note(commit.writerId, commit.seq)
+      outstanding = added(outstanding, sizeOf(commit))
     }
     for (const [writer, seq] of dropped) note(writer, seq)
-    if (outstanding >= feedEventsMax) room.closeUnsafe()
+    if (isFull(outstanding, most)) room.closeUnsafe()
     for (const [index, piece] of piecesOf(commits).entries()) {
       if (index > 0) yield* Effect.yieldNow
       yield* send({ _tag: "Commits", commits: encodeCommits(piece), missed: [] })
@@ -220,13 +226,13 @@ const makeCommitPump = Effect.gen(function* () {
     /** What there is now, at the end. */
     handOverRest: <E>(send: (message: ToReadSide) => Effect.Effect<void, E>) =>
       Effect.suspend(() => (feed.hasSomeUnsafe() ? sendAll(send) : Effect.void)),
-    tookUnsafe: (events: number): void => {
-      outstanding -= events
-      if (outstanding < feedEventsMax) room.openUnsafe()
+    tookUnsafe: ({ events, bytes }: Size): void => {
+      outstanding = { events: outstanding.events - events, bytes: outstanding.bytes - bytes }
+      if (!isFull(outstanding, most)) room.openUnsafe()
     },
     /** A new life of the thread begins: what an earlier one was given, and may not have published, it reads from the log. */
     beginUnsafe: (): ToReadSide => {
-      outstanding = 0
+      outstanding = nothing
       room.openUnsafe()
       return { _tag: "Commits", commits: encodeCommits([]), missed: [...handedOver] }
     }
@@ -388,7 +394,7 @@ const makeHandler = Effect.fnUntraced(function* (
       case "Beat":
         return Effect.sync(() => hear(message.beat))
       case "Took":
-        return Effect.sync(() => pump.tookUnsafe(message.events))
+        return Effect.sync(() => pump.tookUnsafe(message.size))
       case "Reached":
         return Effect.sync(() => {
           for (const { account, version } of message.positions) waiters.reachedUnsafe(account, version)

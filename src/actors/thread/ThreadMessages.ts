@@ -5,6 +5,7 @@
 import type { AccountId, Instant } from "../../domain/Ids.ts"
 import type { Position } from "../../domain/Receipt.ts"
 import type { WriterId } from "../../infra/eventstore/EventStore.ts"
+import type { Size } from "../commit/CommitFeed.ts"
 import type { ProjectionState } from "../projections/ProjectionRegistry.ts"
 import type { RelayStatus } from "../relay/Relay.ts"
 
@@ -51,7 +52,7 @@ export interface ReadSideBeat {
 export type FromReadSide =
   | { readonly _tag: "Beat"; readonly beat: ReadSideBeat }
   /** The relay took so many of the events that were sent. */
-  | { readonly _tag: "Took"; readonly events: number }
+  | { readonly _tag: "Took"; readonly size: Size }
   /** The read model has reached these, which queries wait for. */
   | { readonly _tag: "Reached"; readonly positions: ReadonlyArray<Position> }
   | { readonly _tag: "ProjectedHere"; readonly partition: number; readonly isHere: boolean }

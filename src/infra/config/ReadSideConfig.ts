@@ -13,6 +13,10 @@ export const readSideLimits = limitGroup("CHRONICLE", {
     20_000,
     "Events held between the commit pipeline and the relay; further ones are read from the store."
   ),
+  feedBytesMax: limit(
+    32_000_000,
+    "Payload characters of these, about. Most events have some hundred; one of a journal with the longest metadata has several thousand."
+  ),
   publishEventsMax: limit(5_000, "Events the relay publishes before it waits for their acknowledgements."),
   messageBytesMax: limit(
     256_000,
