@@ -5,7 +5,9 @@ import type { CommandInput } from "../src/domain/Command.ts"
 import { amountOf, type Event } from "../src/domain/Event.ts"
 import { Ledger } from "../src/Ledger.ts"
 import { given } from "../src/testing.ts"
+import { accountName, drawCommand, openAccount, type WorldCommand } from "./simulator/Commands.ts"
 import { memoryLedger } from "./support/callers.ts"
+import { Rng } from "./support/Rng.ts"
 
 type Case = readonly [what: string, before: ReadonlyArray<CommandInput>, when: CommandInput, outcome: string]
 
@@ -123,9 +125,71 @@ layer(memoryLedger, { excludeTestServices: true })("a decision that is asked for
       })
     )
   }
+
+  it.effect("is the ledger's own in random sequences of every kind of command", () =>
+    Effect.gen(function* () {
+      const ledger = yield* Ledger
+      const rng = new Rng(Number(process.env.CHRONICLE_TEST_SEED ?? 3))
+      const seen = new Set<string>()
+      for (let run = 0; run < 4; run++) {
+        const accepted: Array<CommandInput> = []
+        for (const command of drawn(rng, run % 2 === 0)) {
+          const own = renamed<CommandInput>(command, `r${run}-`)
+          const answer = given(...accepted).when(own)
+          const result = yield* Effect.result(ledger.dispatch(own))
+          if (Result.isFailure(result)) {
+            seen.add(result.failure._tag)
+            assert.deepStrictEqual(said(answer), said({ rejection: result.failure }))
+            continue
+          }
+          const found = yield* ledger.find(result.success.commandId)
+          const legs = found._tag === "Some" ? found.value.legs : assert.fail("no such command")
+          const events = legs.map(({ account, event }) => ({ account, event }))
+          assert.deepStrictEqual(
+            "events" in answer ? answer.events.map(eventOf).map(said) : answer,
+            said(events)
+          )
+          accepted.push(own)
+        }
+      }
+      for (const tag of ["GroupRejected", "HoldClosed", "CommandNotFound"]) assert.include([...seen], tag)
+    })
+  )
 })
 
-const names = new Set(["account", "from", "to", "commandId", "hold", "original"])
+const eventOf = ({ account, event }: { readonly account: string; readonly event: Event }) => ({
+  account,
+  event
+})
+
+/** Accounts that are opened, and what is asked of them, now and then a second time; holds do not expire, for `given` decides at one instant. */
+function* drawn(rng: Rng, isAboutMoney: boolean): IterableIterator<WorldCommand> {
+  const accounts = 5
+  for (let nth = 0; nth < accounts; nth++)
+    yield { ...openAccount(accountName(nth), 30n), commandId: `open-${nth}` }
+  const inputs: Array<WorldCommand> = []
+  for (let nth = 0; nth < 100; nth++) {
+    const again = inputs[rng.below(10 * inputs.length)]
+    const other =
+      again?._tag === "Deposit" && rng.chance(0.5) ? { ...again, amount: again.amount + 1n } : again
+    const input = other ?? drawCommand(rng, `c-${nth}`, { accounts, inputs, isAboutMoney })
+    inputs.push(input)
+    yield without(input, "expiresIn")
+  }
+}
+
+/** Without a field, at whatever depth. */
+const without = <A>(value: A, field: string): A => {
+  if (Array.isArray(value)) return value.map((one) => without(one, field)) as A // as the line says
+  if (typeof value !== "object" || value === null) return value
+  const rest = Object.entries(value).filter(([name]) => name !== field)
+  return Object.fromEntries(rest.map(([name, inner]) => [name, without(inner, field)])) as A // the same fields, but for that one
+}
+
+/** What an answer says, but for when a hold was closed. */
+const said = (value: unknown): unknown => without(value, "at")
+
+const names = new Set(["account", "from", "to", "commandId", "hold", "original", "shortfall"])
 
 /** With a text before all ids, at whatever depth. */
 const renamed = <A>(value: A, before: string): A => {
@@ -134,7 +198,9 @@ const renamed = <A>(value: A, before: string): A => {
   return Object.fromEntries(
     Object.entries(value).map(([name, inner]) => [
       name,
-      names.has(name) && typeof inner === "string" ? `${before}${inner}` : renamed(inner, before)
+      names.has(name) && typeof inner === "string" && !inner.startsWith("external:")
+        ? `${before}${inner}`
+        : renamed(inner, before)
     ])
   ) as A // the same fields
 }
