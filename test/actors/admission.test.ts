@@ -4,6 +4,7 @@ import { Effect, Exit, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import { NotMine, PeerBusy, type Placing } from "../../src/actors/accounts/Placement.ts"
 import { LoadShedding } from "../../src/actors/commands/AdmissionControl.ts"
+import type { CommandInput } from "../../src/domain/Command.ts"
 import { allShards } from "../../src/domain/Shard.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
@@ -83,6 +84,9 @@ it.effect("a standing crowd of many accounts is refused, a batch that paces itse
   Effect.gen(function* () {
     const accounts = Array.from({ length: 40 }, (_, index) => `m-${index}`)
     const { faulty, node, send } = yield* crowded(accounts, 4)
+    faulty.release()
+    yield* node.send(deposit("m-2", 1n, "original"))
+    faulty.hold("commit")
     const crowd = yield* Effect.forEach(accounts, send)
     yield* until("both lanes are held", () => faulty.held() === 2)
     yield* TestClock.adjust(900)
@@ -90,13 +94,16 @@ it.effect("a standing crowd of many accounts is refused, a batch that paces itse
     yield* TestClock.adjust(200)
     const refused = yield* Effect.flip(node.send(deposit("m-1", 1n)))
     assert.strictEqual(refused._tag, "Overloaded")
+    const reversal: CommandInput = { _tag: "Reverse", original: "original", reason: "wrong" }
     const batch = yield* Effect.forkChild(
-      node.dispatcher.dispatchMany(accounts.map((account) => toCommand(deposit(account, 1n))))
+      node.dispatcher.dispatchMany(
+        [reversal, ...accounts.map((account) => deposit(account, 1n))].map(toCommand)
+      )
     )
     yield* TestClock.adjust(10)
     faulty.release()
     const results = yield* Effect.forEach(crowd, Fiber.join)
-    assert.deepEqual(tally([...results, ...(yield* Fiber.join(batch))].map(outcomeOf)), { Accepted: 81 })
+    assert.deepEqual(tally([...results, ...(yield* Fiber.join(batch))].map(outcomeOf)), { Accepted: 82 })
     assert.isDefined(yield* node.send(deposit("m-1", 1n)), "calm again")
   }).pipe(Effect.provide(memoryStores))
 )

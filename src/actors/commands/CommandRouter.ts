@@ -14,7 +14,7 @@ import type { CommandExit } from "../accounts/Lifecycle.ts"
 import { type NotMine, Placement, type ToldHead } from "../accounts/Placement.ts"
 import { AdmissionControl } from "./AdmissionControl.ts"
 import { type BatchUnderWay, type Outcome, withheld } from "./BatchUnderWay.ts"
-import { CommandExecutor } from "./CommandExecutor.ts"
+import { CommandExecutor, type Sender } from "./CommandExecutor.ts"
 import { Deduplication } from "./Deduplication.ts"
 import { Forwarding, moving } from "./Forwarding.ts"
 import { InFlightCommands, unavailable } from "./InFlightCommands.ts"
@@ -83,19 +83,23 @@ const make = Effect.gen(function* () {
     )
 
   const dispatch = (command: Command): Effect.Effect<Receipt, CommandError> =>
-    command._tag === "Reverse" ? dispatchReversal(command) : submit(command)
+    command._tag === "Reverse" ? dispatchReversal(command, "Host") : submit(command, "Host")
 
-  const submit = (command: Command, deadline?: number): Effect.Effect<Receipt, CommandError> =>
+  const submit = (
+    command: Command,
+    sender: Sender,
+    deadline?: number
+  ): Effect.Effect<Receipt, CommandError> =>
     Effect.callback<Receipt, CommandError>((resume) => {
-      if (isOurs(command)) executor.submit(command, resume, "Host", deadline)
+      if (isOurs(command)) executor.submit(command, resume, sender, deadline)
       else resume(forwardOne(command))
     })
 
   /** Its original is looked up first: in flight like what is decided, and within the deadline of the whole. */
-  const dispatchReversal = (command: Reverse): Effect.Effect<Receipt, CommandError> =>
+  const dispatchReversal = (command: Reverse, sender: Sender): Effect.Effect<Receipt, CommandError> =>
     Effect.suspend(() => {
       const now = clock.elapsedUnsafe()
-      const refusal = admission.check([], [], false, now)
+      const refusal = admission.check([], [], sender !== "Host", now)
       if (refusal !== undefined) return refuse(refusal)
       const resolved = Effect.timeoutOrElse(lookups.run(resolveReversal(store, command), lookupsFull), {
         duration: limits.commandDeadlineMs,
@@ -103,7 +107,7 @@ const make = Effect.gen(function* () {
       })
       return whileCounted(resolved).pipe(
         Effect.catch((error) => refuse(Exit.fail(error))),
-        Effect.flatMap((found) => submit(found, now + limits.commandDeadlineMs))
+        Effect.flatMap((found) => submit(found, sender, now + limits.commandDeadlineMs))
       )
     })
 
@@ -197,7 +201,7 @@ const make = Effect.gen(function* () {
     Effect.suspend(() => {
       if (batch.isOver) return withhold(command)
       const sentAtMs = clock.elapsedUnsafe()
-      return Effect.map(Effect.result(dispatchReversal(command)), (outcome) => {
+      return Effect.map(Effect.result(dispatchReversal(command, { order: new KeptOrder() })), (outcome) => {
         batch.note([outcome], sentAtMs)
         return outcome
       })
