@@ -1,7 +1,7 @@
 /** The conventions of the HTTP API: idempotency, statuses, problem documents, ETags, and questions that are read strictly. */
 import { assert, describe, layer, it as plain } from "@effect/vitest"
-import { Effect } from "effect"
-import { CommandError, InvalidCommand, QueryError } from "../../src/domain/Errors.ts"
+import { Effect, Result } from "effect"
+import { CommandError, Indeterminate, InvalidCommand, QueryError } from "../../src/domain/Errors.ts"
 import { problemList } from "../../src/http/api/Problems.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { memoryLedger, token } from "../support/callers.ts"
@@ -562,6 +562,31 @@ layer(memoryLedger, { excludeTestServices: true })("a batch over HTTP", (it) => 
         assert.deepEqual(yield* statuses(send, lines), [201, 201, 400, 400, 400, 400])
         assert.strictEqual(calls, 2)
         assert.strictEqual((yield* inside.strongBalance(account)).balance, 1_002n)
+      })
+    )
+  )
+
+  it.effect("sends nothing behind a line without a known outcome but what is sent with it", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        const { account } = yield* funded()
+        let calls = 0
+        const ledger = {
+          ...inside,
+          dispatchMany: ((commands) =>
+            Effect.map(inside.dispatchMany(commands), (results) =>
+              ++calls === 2
+                ? [Result.fail(new Indeterminate({ commandId: `${account}-3` })), ...results.slice(1)]
+                : results
+            )) satisfies typeof inside.dispatchMany
+        }
+        const send = yield* sendInMemory({ tokens, ledger, limits: { batchMax: 2 } })
+        const lines = [1, 2, 3, 4, 5, 6].map((n) =>
+          JSON.stringify({ _tag: "Deposit", account, amount: "1", commandId: `${account}-${n}` })
+        )
+        assert.deepEqual(yield* statuses(send, lines), [201, 201, 504, 201, 503, 503])
+        assert.strictEqual(calls, 2)
       })
     )
   )

@@ -3,7 +3,7 @@ import { Effect, Result, Schema, Stream } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { type GuardedLedger, makeGuardedLedger } from "../../access/GuardedLedger.ts"
 import type { Caller } from "../../access/Tokens.ts"
-import { type CommandError, InvalidCommand } from "../../domain/Errors.ts"
+import { type CommandError, InvalidCommand, Unavailable } from "../../domain/Errors.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { commandRoutes, locationOf, ReceiptBody } from "../api/CommandRoutes.ts"
 import { CurrentCaller } from "../api/LedgerHttpApi.ts"
@@ -89,6 +89,15 @@ interface LineResults {
   readonly stopped: string | undefined
 }
 
+const isIndeterminate = (result: CommandResult): boolean =>
+  Result.isFailure(result) && result.failure._tag === "Indeterminate"
+
+const behindUnknown = printResult(
+  Result.fail(
+    new Unavailable({ what: "this batch", reason: "a command before it in the batch has no known outcome" })
+  )
+)
+
 /** The results of some lines. The commands of faulty lines are not sent, but count against the caller's rate as those of others do. */
 const sendLines = (
   guarded: GuardedLedger,
@@ -108,7 +117,9 @@ const sendLines = (
       if (result === undefined) throw new Error("a command of a batch has no result")
       return Result.mapError(result, inWordsOfText(line.success))
     })
-    return { printed: all.map(printResult), stopped: undefined }
+    // It may be done yet, and what stands behind it must not come before.
+    const isStopped = all.some(isIndeterminate)
+    return { printed: all.map(printResult), stopped: isStopped ? behindUnknown : undefined }
   }).pipe(
     // What refuses all of them, as the caller's rate does, refuses each, and those behind them: a batch takes effect in order.
     Effect.catch((error: CommandError) => {
