@@ -140,6 +140,9 @@ const givenUp =
   (state: CallState): CommandError =>
     state.isUncertain ? new Indeterminate({ commandId }) : unavailable(state)
 
+const isIndeterminate = (result: CommandResult): boolean =>
+  Result.isFailure(result) && result.failure._tag === "Indeterminate"
+
 const makeSendChunks = (
   { limits, what, callOptions, callWithFailover, ownerOf, unavailable }: Nodes,
   /** Milliseconds that elapsed, which a clock that is set does not change. */
@@ -168,7 +171,12 @@ const makeSendChunks = (
     )
   }
 
-  /** One message after the other, which keeps the order; once a message is given up, those behind it are not sent. */
+  const behindUnknown = new Unavailable({
+    what,
+    reason: "a command before it in the batch has no known outcome"
+  })
+
+  /** One message after the other, which keeps the order; once one is given up, or a command of it has no known outcome, no further one is sent. */
   const sendChunks = Effect.fnUntraced(function* (commands: ReadonlyArray<EncodedCommand>, deadline: number) {
     const results: Array<CommandResult> = []
     let stopped: CommandError | undefined
@@ -181,6 +189,7 @@ const makeSendChunks = (
       const answer = yield* sendChunk(chunk, Math.max(1, deadline - nowMs()))
       if (Result.isSuccess(answer)) {
         for (const result of answer.success) results.push(result)
+        if (answer.success.some(isIndeterminate)) stopped = behindUnknown
         continue
       }
       const error = answer.failure
@@ -189,9 +198,7 @@ const makeSendChunks = (
         results.push(
           Result.fail(isUncertain ? new Indeterminate({ commandId: landingIdOf(command) }) : error)
         )
-      stopped = isUncertain
-        ? new Unavailable({ what, reason: "a command before it in the batch has no known outcome" })
-        : error
+      stopped = isUncertain ? behindUnknown : error
     }
     return { results, stopped }
   })
