@@ -74,6 +74,52 @@ const makeHeard = (published: () => typeof Published.Type | undefined, clock: Cl
   }
 }
 
+type Heard = typeof Published.Type | undefined
+
+/** How complete the read model is, by the rounds of this node, or by those that its owner told of. `found` is what the last round here found. */
+const makeCompleteTo = (found: () => Instant) => {
+  /** A round was made here: this node owns them, or was told to make one just now. What others said before counts no more. */
+  let hasLooked = false
+  /** What the owner had said before this node learnt last which accounts are parked: it is not true of one that was parked since. */
+  let heardCompleteTo: Instant = 0
+  /** The round, by when it was completed, since which this node found the read model away: it may have come back with less. */
+  let doubtedRound: Instant | undefined
+  return {
+    lookedUnsafe: (): void => {
+      hasLooked = true
+    },
+    ownedUnsafe: (isOwned: boolean): void => {
+      if (!isOwned && hasLooked) heardCompleteTo = found()
+      hasLooked &&= isOwned
+    },
+    /** Others make the rounds. */
+    hearUnsafe: (): void => {
+      hasLooked = false
+    },
+    /** This node has learnt since it heard that which accounts are parked. */
+    believeUnsafe: (heard: Heard): void => {
+      heardCompleteTo = heard?.sweptAt === doubtedRound ? 0 : (heard?.completeTo ?? 0)
+    },
+    doubtUnsafe: (heard: Heard): void => {
+      heardCompleteTo = 0
+      doubtedRound = heard?.sweptAt
+    },
+    /** A new owner goes on from what the last one found, until it has looked itself. */
+    ofUnsafe: (published: Heard): Instant =>
+      hasLooked ? found() : Math.min(published?.completeTo ?? 0, heardCompleteTo)
+  }
+}
+
+/** Once there is a reason, and not before. */
+const every = <A, E>(pauseMs: number, reason: Effect.Effect<void>, step: Effect.Effect<A, E>) =>
+  reason.pipe(
+    Effect.andThen(Effect.sleep(pauseMs)),
+    Effect.andThen(Effect.ignore(step)),
+    goesOn("a look at the log"),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
 /** Reconciles regularly while this node owns the singleton; runs in the scope. */
 export const startReconciler = Effect.fnUntraced(function* (
   name: string,
@@ -85,28 +131,22 @@ export const startReconciler = Effect.fnUntraced(function* (
   const { sweepMs, partitions } = yield* LedgerConfig
   const singleton = reconcilerSingleton(name)
   const heardRounds = makeHeard(() => singletons.statusUnsafe(singleton), yield* Clock.Clock)
-  /** What this node found itself counts, and not what others said: it owns the rounds, and has made one, or was told to make one just now. */
-  let hasLooked = false
   const { sweep, statusUnsafe, forgetUnsafe, regularly } = yield* makeReconcileTails(
     model,
     engine,
     health,
     (counts) => {
-      hasLooked = true
+      completeTo.lookedUnsafe()
       singletons.publishUnsafe(singleton, counts)
     }
   )
-  /** What the owner had said before this node learnt last which accounts are parked: it is not true of one that was parked since. */
-  let heardCompleteTo: Instant = 0
-  /** The round, by when it was completed, since which this node found the read model away: it may have come back with less. */
-  let doubtedRound: Instant | undefined
+  const completeTo = makeCompleteTo(() => statusUnsafe().completeTo)
 
   let isOwned = false
   const own = (isNow: boolean) =>
     Effect.sync(() => {
-      if (!isNow && hasLooked) heardCompleteTo = statusUnsafe().completeTo
       isOwned = isNow
-      hasLooked &&= isNow
+      completeTo.ownedUnsafe(isNow)
       forgetUnsafe()
       const none = makeLag(0, partitions)
       for (let partition = 0; partition < partitions; partition++) {
@@ -116,15 +156,6 @@ export const startReconciler = Effect.fnUntraced(function* (
   const whileOwned = Effect.acquireRelease(own(true), () => own(false))
   yield* singletons.run(singleton.name, Effect.andThen(whileOwned, regularly))
 
-  /** Once there is a reason, and not before. */
-  const every = <A, E>(pauseMs: number, reason: Effect.Effect<void>, step: Effect.Effect<A, E>) =>
-    reason.pipe(
-      Effect.andThen(Effect.sleep(pauseMs)),
-      Effect.andThen(Effect.ignore(step)),
-      goesOn("a look at the log"),
-      Effect.forever,
-      Effect.forkScoped
-    )
   // Every node projects, so every node must know which accounts are parked; the owner learns it in each round.
   yield* every(
     sweepMs,
@@ -132,16 +163,16 @@ export const startReconciler = Effect.fnUntraced(function* (
     Effect.suspend(() => {
       const heard = heardRounds.hearUnsafe()
       if (isOwned) return Effect.void
-      hasLooked = false
-      const believe = Effect.sync(() => {
-        heardCompleteTo = heard?.sweptAt === doubtedRound ? 0 : (heard?.completeTo ?? 0)
-      })
-      const doubt = Effect.sync(() => {
-        heardCompleteTo = 0
-        doubtedRound = heard?.sweptAt
-      })
-      return Effect.andThen(engine.refreshParked, believe).pipe(
-        Effect.tapError(({ store }) => (store === "read model" ? doubt : Effect.void))
+      completeTo.hearUnsafe()
+      return Effect.andThen(
+        engine.refreshParked,
+        Effect.sync(() => completeTo.believeUnsafe(heard))
+      ).pipe(
+        Effect.tapError(({ store }) =>
+          Effect.sync(() => {
+            if (store === "read model") completeTo.doubtUnsafe(heard)
+          })
+        )
       )
     })
   )
@@ -149,21 +180,13 @@ export const startReconciler = Effect.fnUntraced(function* (
   yield* every(sweepMs / roundsASweep, engine.awaitRecent, engine.verifyRecent)
 
   return {
-    sweep: (options) =>
-      Effect.tap(sweep(options), () =>
-        Effect.sync(() => {
-          hasLooked = true
-        })
-      ),
+    sweep: (options) => Effect.tap(sweep(options), () => Effect.sync(completeTo.lookedUnsafe)),
     statusUnsafe: () => {
-      const status = statusUnsafe()
       const published = heardRounds.hearUnsafe()
+      const status = { ...statusUnsafe(), completeTo: completeTo.ofUnsafe(published), isOwned }
       const sweptElapsedMs = Math.max(status.sweptElapsedMs, heardRounds.elapsedMsUnsafe())
-      // A new owner goes on from what the last one found, until it has looked itself.
-      const completeTo = hasLooked ? status.completeTo : Math.min(published?.completeTo ?? 0, heardCompleteTo)
-      if (!isOwned) return { ...status, ...published, isOwned, completeTo, sweptElapsedMs }
-      const sweptAt = Math.max(status.sweptAt, published?.sweptAt ?? 0)
-      return { ...status, isOwned, sweptAt, sweptElapsedMs, completeTo }
+      if (!isOwned) return { ...status, ...published, completeTo: status.completeTo, sweptElapsedMs }
+      return { ...status, sweptAt: Math.max(status.sweptAt, published?.sweptAt ?? 0), sweptElapsedMs }
     }
   } satisfies Reconciler["Service"]
 })
