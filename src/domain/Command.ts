@@ -2,7 +2,7 @@
  * Commands: what a client may ask of the ledger, and how a value from outside is checked before anything else sees
  * it.
  */
-import { type Brand, Result, Schema, Struct } from "effect"
+import { type Brand, Exit, Result, Schema, Struct } from "effect"
 import * as SchemaJITCompiler from "effect/schema/SchemaJITCompiler"
 import { InvalidCommand } from "./Errors.ts"
 import {
@@ -352,14 +352,16 @@ const withKinds = ({ faults }: InvalidCommand, input: unknown): InvalidCommand =
 const checkedBy = (schema: Schema.ConstraintDecoder<AskedCommand>) => {
   // Compiled where the host allows code from text, else interpreted: every command is checked here.
   SchemaJITCompiler.enable(schema.ast)
-  const decode = Schema.decodeUnknownResult(schema)
+  // An exit is what the decoder makes of it; a result would be two objects and a function more.
+  const decode = Schema.decodeUnknownExit(schema)
+  const decodeStrictly = Schema.decodeUnknownResult(schema)
   return (input: unknown): Result.Result<AskedCommand, InvalidCommand> => {
     // The strict decoder builds a set of the known keys at each call, which costs twice as much as all the rest.
     const known = decode(input)
-    if (Result.isSuccess(known) && isWhole(input, known.success)) return Result.succeed(known.success)
+    if (Exit.isSuccess(known) && isWhole(input, known.value)) return Result.succeed(known.value)
     const fault = kindFault(input)
     if (fault !== undefined) return Result.fail(fault)
-    const decoded = decode(input, strictFor(input))
+    const decoded = decodeStrictly(input, strictFor(input))
     if (Result.isFailure(decoded)) return Result.fail(withKinds(refuse(decoded.failure), input))
     const faults = objectFaults(input, decoded.success, [])
     return faults.length === 0 ? Result.succeed(decoded.success) : Result.fail(new InvalidCommand({ faults }))
@@ -376,9 +378,13 @@ const kindOf = (value: unknown): string => Object.prototype.toString.call(value)
 const isWhole = (input: unknown, kept: unknown): boolean => {
   if (!isObject(input) || !isObject(kept)) return input === kept
   for (const key in input) {
-    if (!Object.hasOwn(kept, key)) return false
     const value = kept[key]
-    if (!isObject(value)) continue
+    if (!isObject(value)) {
+      // Of what was dropped there is nothing, or a method of all objects. To ask for the key itself would take as long as the decoder.
+      if (value === undefined || typeof value === "function") return false
+      continue
+    }
+    if (!Object.hasOwn(kept, key)) return false
     if (!Array.isArray(value) && kindOf(input[key]) !== "Object") return false
     if (!isWhole(input[key], value)) return false
   }

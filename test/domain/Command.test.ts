@@ -39,6 +39,7 @@ it.each<[string, unknown]>([
   ["the largest amount", { ...deposit, amount: amountMax }],
   ["any text of Unicode", { ...open, owner: "Zoë 王 😀 \u2028 ' \" \\ %" }],
   ["16 metadata keys", { ...open, metadata: keys(16) }],
+  ["metadata keys of the names of methods", { ...open, metadata: { constructor: "x", toString: "y" } }],
   ["an empty metadata value", { ...open, metadata: { note: "" } }],
   [
     "a full context",
@@ -58,6 +59,8 @@ it.each<[string, unknown, ReadonlyArray<string>]>([
   ["a missing field", { _tag: "Deposit", commandId: "c", account: "a" }, ["amount"]],
   ["an unknown field", { ...deposit, expectdVersion: 1 }, ["expectdVersion"]],
   ["one of the name of a method", { ...deposit, toString: "x" }, ["toString"]],
+  ["a method in its place", { ...deposit, constructor: Object }, ["constructor"]],
+  ["one of the name of the prototype", { ...deposit, ["__proto__"]: {} }, ["__proto__"]],
   ["one in the context", { ...deposit, context: { caler: "x" } }, ["context.caler"]],
   ["one in a leg", { ...journal, legs: [legs[0], { ...legs[1], amont: 1n }] }, ["legs.1.amont"]],
   ["a map in place of metadata", { ...deposit, metadata: new Map([["note", "x"]]) }, ["metadata"]],
