@@ -32,6 +32,8 @@ type Owner = number | undefined
 
 type Reverse = Extract<Command, { readonly _tag: "Reverse" }>
 
+const isReversal = (command: Command): command is Reverse => command._tag === "Reverse"
+
 /** Commands of a batch that were submitted here, at `sentAtMs`. */
 interface Chunk {
   readonly landed: Effect.Effect<ReadonlyArray<CommandExit>>
@@ -75,7 +77,7 @@ const make = Effect.gen(function* () {
   const inFlight = yield* InFlightCommands.Service
   const lookups = new Lookups({ atOnce: limits.lookupsAtOnce, waitingMax: limits.lookupsWaitingMax })
   // A reversal is decided where it came in: what it is about was read from the log there, and its accounts are leased.
-  const isOurs = (command: Command) => command._tag === "Reverse" || placement.owns(firstAccountOf(command))
+  const isOurs = (command: Command) => isReversal(command) || placement.owns(firstAccountOf(command))
 
   const forwardOne = (command: Command): Effect.Effect<Receipt, CommandError> =>
     Effect.flatMap(forward(firstAccountOf(command), [command]), ([outcome]) =>
@@ -83,7 +85,7 @@ const make = Effect.gen(function* () {
     )
 
   const dispatch = (command: Command): Effect.Effect<Receipt, CommandError> =>
-    command._tag === "Reverse" ? dispatchReversal(command, "Host") : submit(command, "Host")
+    isReversal(command) ? dispatchReversal(command, "Host") : submit(command, "Host")
 
   const submit = (
     command: Command,
@@ -184,15 +186,15 @@ const make = Effect.gen(function* () {
   /** A reversal in a batch is looked up once everything before it is done: its original may be there. */
   const dispatchMany = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
     const batch = beginBatch()
+    if (!commands.some(isReversal)) return yield* dispatchPlain(commands, batch)
     const results: Array<Outcome> = []
     let start = 0
     for (const [index, command] of commands.entries()) {
-      if (command._tag !== "Reverse") continue
+      if (!isReversal(command)) continue
       if (index > start) append(results, yield* dispatchPlain(commands.slice(start, index), batch))
       results.push(yield* reverseIn(batch, command))
       start = index + 1
     }
-    if (start === 0) return yield* dispatchPlain(commands, batch)
     if (start < commands.length) append(results, yield* dispatchPlain(commands.slice(start), batch))
     return results
   })

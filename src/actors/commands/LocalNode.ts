@@ -292,7 +292,8 @@ const makeSubmitAll = Effect.fnUntraced(function* (
             isStuck = pending.phase === "done" && clock.elapsedUnsafe() >= pending.deadline
           })
     const pauseBefore = paced(sender)
-    for (const [nth, command] of commands.entries()) {
+    for (let nth = 0; nth < commands.length; nth++) {
+      const command = commands[nth] as Command // the index is below the length
       // Mostly all accounts are in memory, and each command is decided as it is submitted.
       if (undecided.size > 0) for (const before of undecidedBefore(command, undecided)) yield* waitFor(before)
       if (isStuck && hasToWait(command, undecided)) {
@@ -404,12 +405,19 @@ const makeOvertakenIn = Effect.gen(function* () {
   })
 })
 
-/** The outcomes of commands that are submitted together. A fiber waits once for all of them, which costs as much as for one. */
+type Resume<A> = (effect: Effect.Effect<A>) => void
+
+/**
+ * The outcomes of commands that are submitted together. A fiber waits once for all of them, which costs as much as for one.
+ *
+ * It keeps how the fiber is resumed, and no function of its own: one that is assigned to a field V8 makes in the old heap at once, so that all
+ * receipts which it refers to are copied there, too.
+ */
 class Outcomes {
   readonly #exits: Array<CommandExit>
   #open: number
-  #awaited: { readonly nth: number; readonly go: () => void } | undefined
-  #goOn: (() => void) | undefined
+  #awaited: { readonly nth: number; readonly resume: Resume<void> } | undefined
+  #resume: Resume<ReadonlyArray<CommandExit>> | undefined
 
   constructor(size: number) {
     this.#exits = new Array(size)
@@ -420,24 +428,23 @@ class Outcomes {
     return (exit) => {
       this.#exits[nth] = exit
       this.#open--
-      if (this.#awaited?.nth === nth) this.#awaited.go()
-      if (this.#open === 0) this.#goOn?.()
+      if (this.#awaited?.nth === nth) this.#awaited.resume(Effect.void)
+      if (this.#open === 0) this.#resume?.(Effect.succeed(this.#exits))
     }
   }
 
   /** Waits for one of them. */
   answered(nth: number): Effect.Effect<void> {
     return Effect.callback((resume) => {
-      if (this.#exits[nth] !== undefined) return resume(Effect.void)
-      this.#awaited = { nth, go: () => resume(Effect.void) }
+      if (this.#exits[nth] === undefined) this.#awaited = { nth, resume }
+      else resume(Effect.void)
     })
   }
 
   /** Waits for all of them; in their order. */
   readonly all: Effect.Effect<ReadonlyArray<CommandExit>> = Effect.callback((resume) => {
-    const exits = Effect.succeed(this.#exits)
-    if (this.#open === 0) return resume(exits)
-    this.#goOn = () => resume(exits)
+    if (this.#open > 0) this.#resume = resume
+    else resume(Effect.succeed(this.#exits))
   })
 }
 
