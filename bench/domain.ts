@@ -85,7 +85,7 @@ export const addDomain = (bench: Bench): void => {
       encodePayload(sent, after)
     })
     .add("link one event to the chain", () => {
-      linked(genesis, row, payload.quoted)
+      linked(genesis, row, payload.chained)
     })
 }
 

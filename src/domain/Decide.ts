@@ -60,11 +60,10 @@ const bank = "external:bank" as ContraId // a literal that the schema of ContraI
  * in one synchronous step). The legs stand in the order of `accountsOf(command)`; an accepted command has at least one.
  */
 export const decide = (command: Command, stateBefore: StateOf, at: Instant): Decision => {
-  const stateOf: StateOf = (account) => withoutExpired(stateBefore(account), at)
   // A reversal whose original was not found names no account, and is refused for that.
   if (command.expectedVersion !== undefined && accountsOf(command).length > 0) {
     const head = firstAccountOf(command)
-    const { version } = stateOf(head)
+    const { version } = stateBefore(head)
     if (version !== command.expectedVersion) {
       return Result.fail(
         new VersionConflict({ account: head, expected: command.expectedVersion, actual: version })
@@ -73,39 +72,49 @@ export const decide = (command: Command, stateBefore: StateOf, at: Instant): Dec
   }
   switch (command._tag) {
     case "OpenAccount":
-      return open(command, stateOf(command.account))
+      return open(command, withoutExpired(stateBefore(command.account), at))
     case "Deposit":
-      return deposit(command, stateOf(command.account))
+      return deposit(command, withoutExpired(stateBefore(command.account), at))
     case "Withdraw":
-      return withdraw(command, stateOf(command.account))
+      return withdraw(command, withoutExpired(stateBefore(command.account), at))
     case "Transfer":
       return transfer(command, stateBefore, at)
     case "PostJournal":
-      return postJournal(command, stateOf)
+      return postJournal(command, statesAt(stateBefore, at))
     case "PlaceHold":
-      return placeHold(command, stateOf(command.account), at)
+      return placeHold(command, withoutExpired(stateBefore(command.account), at), at)
     case "CaptureHold":
-      return captureHold(command, stateOf, stateBefore(command.account), at)
-    case "AdjustHold":
-      return adjustHold(command, stateOf(command.account), stateBefore(command.account), at)
-    case "ReleaseHold":
-      return releaseHold(command, stateOf(command.account), stateBefore(command.account), at)
+      return captureHold(command, statesAt(stateBefore, at), stateBefore(command.account), at)
+    case "AdjustHold": {
+      const before = stateBefore(command.account)
+      return adjustHold(command, withoutExpired(before, at), before, at)
+    }
+    case "ReleaseHold": {
+      const before = stateBefore(command.account)
+      return releaseHold(command, withoutExpired(before, at), before, at)
+    }
     case "Reverse":
-      return reverse(command, stateOf)
+      return reverse(command, statesAt(stateBefore, at))
     case "UpdateAccount":
-      return update(command, stateOf(command.account))
+      return update(command, withoutExpired(stateBefore(command.account), at))
     case "FreezeAccount":
-      return freeze(command, stateOf(command.account))
+      return freeze(command, withoutExpired(stateBefore(command.account), at))
     case "UnfreezeAccount":
-      return unfreeze(command, stateOf(command.account))
+      return unfreeze(command, withoutExpired(stateBefore(command.account), at))
     case "CloseAccount":
-      return close(command, stateOf(command.account))
+      return close(command, withoutExpired(stateBefore(command.account), at))
     case "Group":
       return group(command, stateBefore, at)
     case "NoteExpiry":
       return noteExpiry(command, stateBefore(command.account), at)
   }
 }
+
+/** The same states without the holds that have expired by an instant. */
+const statesAt =
+  (stateBefore: StateOf, at: Instant): StateOf =>
+  (account) =>
+    withoutExpired(stateBefore(account), at)
 
 const one = (account: AccountId, event: Event): Decision => Result.succeed([{ account, event }])
 
@@ -130,25 +139,24 @@ const open = (command: Of<"OpenAccount">, account: Account): Decision => {
   return one(account.id, { _tag: "AccountOpened", asset, owner, overdraftLimit, metadata })
 }
 
-const deposit = (command: Of<"Deposit">, account: Account): Decision =>
-  Result.flatMap(active(account, command.asset, "credits"), (opened) =>
-    Result.flatMap(hasRoomFor(opened, command.amount), () =>
-      one(
-        command.account,
-        noted({ _tag: "Deposited", amount: command.amount, contra: command.contra ?? bank }, command)
-      )
-    )
-  )
+// Written out, as is a transfer, where `flatMap` would be shorter: nearly all commands are these.
+const deposit = (command: Of<"Deposit">, account: Account): Decision => {
+  const opened = active(account, command.asset, "credits")
+  if (Result.isFailure(opened)) return Result.fail(opened.failure)
+  const fits = hasRoomFor(opened.success, command.amount)
+  if (Result.isFailure(fits)) return Result.fail(fits.failure)
+  const { account: id, amount, contra = bank } = command
+  return one(id, noted({ _tag: "Deposited", amount, contra }, command))
+}
 
-const withdraw = (command: Of<"Withdraw">, account: Account): Decision =>
-  Result.flatMap(active(account, command.asset, "debits"), (opened) =>
-    Result.flatMap(covers(opened, command.amount), () =>
-      one(
-        command.account,
-        noted({ _tag: "Withdrawn", amount: command.amount, contra: command.contra ?? bank }, command)
-      )
-    )
-  )
+const withdraw = (command: Of<"Withdraw">, account: Account): Decision => {
+  const opened = active(account, command.asset, "debits")
+  if (Result.isFailure(opened)) return Result.fail(opened.failure)
+  const covered = covers(opened.success, command.amount)
+  if (Result.isFailure(covered)) return Result.fail(covered.failure)
+  const { account: id, amount, contra = bank } = command
+  return one(id, noted({ _tag: "Withdrawn", amount, contra }, command))
+}
 
 const transfer = (command: Of<"Transfer">, stateBefore: StateOf, at: Instant): Decision => {
   const { from, to, amount, asset } = command

@@ -41,12 +41,10 @@ export const bytesOf = ({ payload, context }: StoredEvent): number =>
   rowBytes + payload.length + (context?.length ?? 0)
 
 /**
- * The schema version each event type is written with today; 2 where none is named. From this version on, the payload
- * binds the account's state after the event (`after`), so that one row and its hash prove a balance.
+ * The schema version each event type is written with today. From version 2 on, the payload binds the account's state after
+ * the event (`after`), so that one row and its hash prove a balance.
  */
-const currentVersions: ReadonlyMap<EventType, number> = new Map([["AccountOpened", 3]])
-
-export const schemaVersionOf = (type: EventType): number => currentVersions.get(type) ?? 2
+export const schemaVersionOf = (type: EventType): number => (type === "AccountOpened" ? 3 : 2)
 
 type Payload = Readonly<Record<string, unknown>>
 
@@ -83,11 +81,18 @@ const decodeEvent = Schema.decodeUnknownResult(Event)
 const encodeContextJson = Schema.encodeSync(Schema.fromJsonString(CommandContext))
 const decodeContextJson = Schema.decodeUnknownResult(Schema.fromJsonString(CommandContext))
 
-/** The text of a payload, or its end: as it is stored, and as it stands within a text of JSON, which the hash chain covers. */
+/** The text of a payload, or its end: as it is stored, and as it stands within a text of JSON. */
 interface PayloadText {
   readonly stored: string
   /** Every quotation mark with a backslash before it, and in quotation marks as a whole. */
   readonly quoted: string
+}
+
+/** A payload as it is stored, and what the hash chain covers of it. */
+interface EncodedPayload {
+  readonly stored: string
+  /** The type of the event, its schema version and the payload, as they stand in the text of `link`. */
+  readonly chained: string
 }
 
 /**
@@ -95,7 +100,7 @@ interface PayloadText {
  * are written out in the order of the schema, movements in both forms, since to quote a payload afterwards costs a third of
  * its hash. A test compares the texts.
  */
-export const encodePayload = (event: Event, after: After): PayloadText => {
+export const encodePayload = (event: Event, after: After): EncodedPayload => {
   switch (event._tag) {
     case "Deposited":
     case "Withdrawn": {
@@ -105,7 +110,7 @@ export const encodePayload = (event: Event, after: After): PayloadText => {
       const { stored, quoted } = encodeEnd(event, after)
       return {
         stored: `{"amount":"${amount}","contra":"${contra}"${stored}`,
-        quoted: `"{\\"amount\\":\\"${amount}\\",\\"contra\\":\\"${contra}\\"${quoted}`
+        chained: `"${event._tag}",2,"{\\"amount\\":\\"${amount}\\",\\"contra\\":\\"${contra}\\"${quoted}`
       }
     }
     case "TransferSent": {
@@ -114,7 +119,7 @@ export const encodePayload = (event: Event, after: After): PayloadText => {
       const { stored, quoted } = encodeEnd(event, after)
       return {
         stored: `{"amount":"${amount}","to":"${to}","toVersion":${toVersion}${stored}`,
-        quoted: `"{\\"amount\\":\\"${amount}\\",\\"to\\":\\"${to}\\",\\"toVersion\\":${toVersion}${quoted}`
+        chained: `"TransferSent",2,"{\\"amount\\":\\"${amount}\\",\\"to\\":\\"${to}\\",\\"toVersion\\":${toVersion}${quoted}`
       }
     }
     case "TransferReceived": {
@@ -123,7 +128,7 @@ export const encodePayload = (event: Event, after: After): PayloadText => {
       const { stored, quoted } = encodeEnd(event, after)
       return {
         stored: `{"amount":"${amount}","from":"${from}","fromVersion":${fromVersion}${stored}`,
-        quoted: `"{\\"amount\\":\\"${amount}\\",\\"from\\":\\"${from}\\",\\"fromVersion\\":${fromVersion}${quoted}`
+        chained: `"TransferReceived",2,"{\\"amount\\":\\"${amount}\\",\\"from\\":\\"${from}\\",\\"fromVersion\\":${fromVersion}${quoted}`
       }
     }
     case "HoldPlaced": {
@@ -131,18 +136,24 @@ export const encodePayload = (event: Event, after: After): PayloadText => {
       const expiry = expiresAt === undefined ? "" : `,"expiresAt":${expiresAt}`
       const destination = to === undefined ? "" : `,"to":"${to}"`
       const { stored } = encodeEnd(event, after)
-      return toQuoted(`{${holdInPayload(hold)},"amount":"${amount}"${expiry}${destination}${stored}`)
+      return toEncoded(
+        event._tag,
+        `{${holdInPayload(hold)},"amount":"${amount}"${expiry}${destination}${stored}`
+      )
     }
     case "HoldCaptured": {
       const { amount, final, hold, to, toVersion } = event
       const version = toVersion === undefined ? "" : `,"toVersion":${toVersion}`
       const end = final === undefined ? "" : `,"final":${final}`
       const { stored } = encodeEnd(event, after)
-      return toQuoted(`{${holdInPayload(hold)}${version},"amount":"${amount}","to":"${to}"${end}${stored}`)
+      return toEncoded(
+        event._tag,
+        `{${holdInPayload(hold)}${version},"amount":"${amount}","to":"${to}"${end}${stored}`
+      )
     }
     case "HoldReleased": {
       const { stored } = encodeEnd(event, after)
-      return toQuoted(`{${holdInPayload(event.hold)},"amount":"${event.amount}"${stored}`)
+      return toEncoded(event._tag, `{${holdInPayload(event.hold)},"amount":"${event.amount}"${stored}`)
     }
     default:
       return encodeAny(event, after)
@@ -152,14 +163,17 @@ export const encodePayload = (event: Event, after: After): PayloadText => {
 /** What stands in the payload of each event about a hold: within a text of JSON every quotation mark has a backslash before it. */
 export const holdInPayload = (hold: CommandId): string => `"hold":"${hold}"`
 
-const encodeAny = (event: Event, after: After): PayloadText => {
+const encodeAny = (event: Event, after: After): EncodedPayload => {
   const { _tag, ...payload } = encodeEvent(event)
   const text = JSON.stringify(payload)
   const end = encodeEnd({}, after).stored
-  return toQuoted(text === "{}" ? `{${end.slice(1)}` : `${text.slice(0, -1)}${end}`)
+  return toEncoded(_tag, text === "{}" ? `{${end.slice(1)}` : `${text.slice(0, -1)}${end}`)
 }
 
-const toQuoted = (stored: string): PayloadText => ({ stored, quoted: JSON.stringify(stored) })
+const toEncoded = (type: EventType, stored: string): EncodedPayload => ({
+  stored,
+  chained: `"${type}",${schemaVersionOf(type)},${JSON.stringify(stored)}`
+})
 
 interface Notes {
   readonly description?: string

@@ -78,9 +78,10 @@ describe("the stored form", () => {
       const { _tag, ...payload } = Schema.encodeSync(Event)(event)
       const { balance, held, available } = after
       const bound = { after: { balance: `${balance}`, held: `${held}`, available: `${available}` } }
-      const { stored, quoted } = encodePayload(event, after)
+      const { stored, chained } = encodePayload(event, after)
       assert.strictEqual(stored, JSON.stringify({ ...payload, ...bound }))
-      assert.strictEqual(quoted, JSON.stringify(stored))
+      const covered = JSON.stringify([_tag, schemaVersionOf(_tag), stored])
+      assert.strictEqual(`[${chained}]`, covered, "what the hash chain covers")
     },
     drawn
   )
@@ -220,6 +221,7 @@ describe("the hash chain", () => {
       Schema.Literals([0, 1, 99])
     ],
     ([event, after, [accountId, commandId], context, effectiveAt, ordinal]) => {
+      const { stored, chained } = encodePayload(event, after)
       const row = {
         ...base,
         ordinal,
@@ -228,14 +230,12 @@ describe("the hash chain", () => {
         accountId,
         commandId,
         type: event._tag,
-        payload: encodePayload(event, after).stored,
+        schemaVersion: schemaVersionOf(event._tag),
+        payload: stored,
         context,
         effectiveAt
       }
-      assert.strictEqual(
-        linkDecided("before", { ...row, hash: "" }, JSON.stringify(row.payload)).hash,
-        link("before", row)
-      )
+      assert.strictEqual(linkDecided("before", { ...row, hash: "" }, chained).hash, link("before", row))
     },
     drawn
   )

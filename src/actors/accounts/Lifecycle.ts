@@ -22,7 +22,7 @@
  * rechecked once it is durable: its command id is looked up in the log, for an id that was accepted keeps its outcome.
  */
 import { Deferred, Effect, Exit, Result } from "effect"
-import { afterOf, evolve, isCovered } from "../../domain/Account.ts"
+import { type Account, afterOf, evolve, isCovered } from "../../domain/Account.ts"
 import { mayTouchAny } from "../../domain/BatchOrder.ts"
 import { accountsOf, type Command } from "../../domain/Command.ts"
 import { type Decided, decide } from "../../domain/Decide.ts"
@@ -32,7 +32,13 @@ import { linked } from "../../domain/HashChain.ts"
 import { emptyHead, type Head } from "../../domain/Head.ts"
 import type { AccountId, Instant } from "../../domain/Ids.ts"
 import { printToken, type Receipt } from "../../domain/Receipt.ts"
-import { encodeContext, encodePayload, type StoredEvent, schemaVersionOf } from "../../domain/StoredEvent.ts"
+import {
+  bytesOf,
+  encodeContext,
+  encodePayload,
+  type StoredEvent,
+  schemaVersionOf
+} from "../../domain/StoredEvent.ts"
 import type { KeptOrder } from "./KeptOrder.ts"
 
 /** One event of a decided command, and the head of its account before and after it. */
@@ -103,6 +109,7 @@ export class PendingCommand {
   #phase: CommandPhase = "loading"
   #participants: ReadonlyArray<AccountActor> = none
   #pendingEvents: ReadonlyArray<PendingEvent> = none
+  #bytes = 0
   #rejection: Rejection | undefined = undefined
   #recordedAt: Instant = 0
   #attempts = 0
@@ -152,6 +159,11 @@ export class PendingCommand {
    */
   get pendingEvents(): ReadonlyArray<PendingEvent> {
     return this.#pendingEvents
+  }
+
+  /** What its events take in the INSERT, about. */
+  get bytes(): number {
+    return this.#bytes
   }
 
   get rejection(): Rejection | undefined {
@@ -280,17 +292,9 @@ export class PendingCommand {
       if (last > recordedAt) recordedAt = last
     }
     const { command } = this
-    const actorOf = (id: AccountId): AccountActor => {
-      for (const actor of actors) if (actor.id === id) return actor
-      throw new Error(`command ${command.commandId} was executed without account ${id}`)
-    }
-    const decision = bounded(
-      decide(command, (id) => actorOf(id).speculative.account, recordedAt),
-      command,
-      bytesMax
-    )
+    const decision = bounded(decide(command, statesOf(actors), recordedAt), command, bytesMax)
     const events = Result.isSuccess(decision)
-      ? toPendingEvents(this, decision.success, actorOf, recordedAt)
+      ? toPendingEvents(this, decision.success, actors, recordedAt)
       : none
     // Nothing below can fail: the decision is made.
     for (const { actor, after } of events) actor.speculate(after)
@@ -298,6 +302,7 @@ export class PendingCommand {
     this.#recordedAt = recordedAt
     this.#participants = actors
     this.#pendingEvents = events
+    this.#bytes = bytesOfAll(events)
     this.#rejection = Result.isFailure(decision) ? decision.failure : undefined
     this.#phase = "queued"
   }
@@ -316,11 +321,14 @@ export class PendingCommand {
     this.#phase = "queued"
   }
 
-  /** Everything of it is in the log: the actors' committed heads move on. */
-  commit(): void {
+  /** Everything of it is in the log, with the batch: the actors' committed heads move on. */
+  commit(batch: CommitBatch): void {
     if (this.#phase !== "committing" && this.#phase !== "done") throw illegal("a commit's end", this.#phase)
     for (const { actor, after } of this.#pendingEvents) actor.commitTo(after)
-    for (const actor of this.#participants) actor.removeUncommitted()
+    for (const actor of this.#participants) {
+      actor.leaveBatch(batch)
+      actor.removeUncommitted()
+    }
   }
 
   /** Something it was decided on did not happen: it waits to be decided again. Its actors are rolled back already. */
@@ -329,6 +337,7 @@ export class PendingCommand {
     for (const actor of this.#participants) actor.removeUncommitted()
     this.#participants = none
     this.#pendingEvents = none
+    this.#bytes = 0
     this.#rejection = undefined
     if (this.#phase !== "done") this.#phase = "loading"
   }
@@ -401,8 +410,12 @@ export class PendingCommand {
 
   /** Releases the accounts it holds: all of them, or those that only the decision needed. */
   releaseLocks(until: AccountLock["until"] | "all" = "all"): void {
+    // Apart, because what a function closes over is made at its beginning: few commands hold any.
+    if (this.#locks.length > 0) this.#release(until)
+  }
+
+  #release(until: AccountLock["until"] | "all"): void {
     const locks = this.#locks
-    if (locks.length === 0) return
     const isOver = (lock: AccountLock) => until === "all" || lock.until === until
     this.#locks = locks.filter((lock) => !isOver(lock))
     for (const lock of locks) if (isOver(lock)) lock.release()
@@ -446,17 +459,36 @@ export const resumeAll = (
   return all
 }
 
+const bytesOfAll = (events: ReadonlyArray<PendingEvent>): number => {
+  let bytes = 0
+  for (const { row } of events) bytes += bytesOf(row)
+  return bytes
+}
+
+/** One of the actors that a command was executed with. Most commands have two at most. */
+const actorOf = (actors: ReadonlyArray<AccountActor>, id: AccountId): AccountActor => {
+  for (const actor of actors) if (actor.id === id) return actor
+  throw new Error(`a command was executed without account ${id}, which it is about`)
+}
+
+/** The states that a command is decided on. */
+const statesOf =
+  (actors: ReadonlyArray<AccountActor>) =>
+  (id: AccountId): Account =>
+    actorOf(actors, id).speculative.account
+
 /** The events of one decision, each on the head that the one before left on its account. */
 const toPendingEvents = (
   pending: PendingCommand,
   decision: ReadonlyArray<Decided>,
-  actorOf: (id: AccountId) => AccountActor,
+  actors: ReadonlyArray<AccountActor>,
   recordedAt: Instant
 ): ReadonlyArray<PendingEvent> => {
   // Of its final size at once: the first push would make room for seventeen.
   const events = new Array<PendingEvent>(decision.length)
-  for (const [ordinal, decided] of decision.entries()) {
-    const actor = actorOf(decided.account)
+  for (let ordinal = 0; ordinal < decision.length; ordinal++) {
+    const decided = decision[ordinal] as Decided // the index is below the length
+    const actor = actorOf(actors, decided.account)
     const before = lastHeadOf(actor, events, ordinal)
     events[ordinal] = toPendingEvent(pending, decided, ordinal, actor, before, recordedAt)
   }
@@ -482,7 +514,7 @@ const toPendingEvent = (
 ): PendingEvent => {
   const account = evolve(before.account, event, recordedAt)
   if (!isCovered(account)) throw new Error(`command ${command.commandId} would overdraw ${actor.id}`)
-  const { stored, quoted } = encodePayload(event, afterOf(account))
+  const { stored, chained } = encodePayload(event, afterOf(account))
   const unlinked = {
     accountId: actor.id,
     version: account.version,
@@ -497,7 +529,7 @@ const toPendingEvent = (
     context: encodeContext(command.context),
     hash: ""
   }
-  const row = linked(before.hash, unlinked, quoted)
+  const row = linked(before.hash, unlinked, chained)
   return { actor, before, after: { account, hash: row.hash, recordedAt }, row }
 }
 
@@ -872,9 +904,8 @@ export class CommitBatch {
   /** Its rows are durable: its actors may enter another batch, and its successor may commit. */
   commit(): ReadonlyArray<PendingCommand> {
     const commands = this.#commands
-    this.#leaveActors()
     this.#commands = none
-    for (const command of commands) command.commit()
+    for (const command of commands) command.commit(this)
     // Before the successor may commit: a reader of an account that is written to without a pause waits for one batch.
     for (const { participants } of commands)
       for (const actor of participants) actor.tellReaders(this.#successor)

@@ -108,7 +108,8 @@ const make = Effect.gen(function* () {
     check: (accounts, actors, isSelfLimiting, now) => {
       if (isHeavy() || (isSelfLimiting ? inFlight.size >= limits.inFlightMax : isFull(now)))
         return overloaded(wholeNode).exit
-      for (const [nth, account] of accounts.entries()) {
+      for (let nth = 0; nth < accounts.length; nth++) {
+        const account = accounts[nth] as AccountId // the index is below the length
         // One that has left may be in memory still.
         const pending = (actors[nth]?.inFlight ?? 0) + leases.inFlight(account)
         if (pending >= limits.inFlightPerAccountMax) return overloaded(`account ${account}`).exit
@@ -138,8 +139,9 @@ const make = Effect.gen(function* () {
 /** An account with so many commands in flight is hot: what comes to it waits for it, whatever the lanes do. */
 const hotMin = 100
 
-export const isOfHotAccount = (actors: ReadonlyArray<AccountActor | undefined>): boolean =>
-  actors.some((actor) => actor !== undefined && actor.inFlight >= hotMin)
+const isHot = (actor: AccountActor | undefined): boolean => actor !== undefined && actor.inFlight >= hotMin
+
+export const isOfHotAccount = (actors: ReadonlyArray<AccountActor | undefined>): boolean => actors.some(isHot)
 
 /** How long the queue may stay longer than the lanes need, in milliseconds. */
 const burstMs = 1_000

@@ -391,7 +391,8 @@ class Executor {
     // Of its final size at once: the first push would make room for seventeen.
     const actors = new Array<AccountActor>(accounts.length)
     let loading: AccountActor | undefined
-    for (const [nth, id] of accounts.entries()) {
+    for (let nth = 0; nth < accounts.length; nth++) {
+      const id = accounts[nth] as AccountId // the index is below the length
       if (!this.#placement.owns(id)) return undefined
       const actor = this.#actorOf(id, elapsedMs, known?.[nth])
       if (actor === undefined) return "noMemory"

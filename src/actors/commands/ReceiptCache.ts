@@ -121,14 +121,18 @@ export class ReceiptCache {
       const at = slot * numbersOfSlot + 1 + ordinal * figures
       this.#numbers[at] = 0 // no posting: what the slot held before must not be taken for one
       if (posting === undefined) continue
-      const { version, hash, balance, held, available } = posting
+      const { version, hash } = posting
+      // Not numbers of legs that an earlier version of the program wrote, which have no such figures.
+      const balance = Number(posting.balance)
+      const held = Number(posting.held)
+      const available = Number(posting.available)
       if (hash.length !== hashChars || !isExact(balance) || !isExact(held) || !isExact(available))
         return false
       hashes += hash
       this.#numbers[at] = version
-      this.#numbers[at + 1] = Number(balance)
-      this.#numbers[at + 2] = Number(held)
-      this.#numbers[at + 3] = Number(available)
+      this.#numbers[at + 1] = balance
+      this.#numbers[at + 2] = held
+      this.#numbers[at + 3] = available
     }
     this.#hashes.write(hashes, slot * hashesOfSlot * hashChars, "latin1")
     return true
@@ -156,11 +160,8 @@ export class ReceiptCache {
   }
 }
 
-/** A number of 64 bits holds it without loss. Legs of an earlier version of the program have no such figures. */
-const isExact = (units: bigint | undefined): units is bigint =>
-  units !== undefined && units <= exactMax && units >= -exactMax
-
-const exactMax = BigInt(Number.MAX_SAFE_INTEGER)
+/** The number was made of a bigint without loss: of one that is larger it would be larger, too. */
+const isExact = (figure: number): boolean => Number.isSafeInteger(figure)
 
 /** Of an id, from its end: ids that one client makes often begin alike. */
 const hashedChars = 16

@@ -8,20 +8,12 @@
  */
 import { Context, Layer } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
-import { bytesOf as bytesOfRow } from "../../domain/StoredEvent.ts"
 import { type AccountActor, CommitBatch, evictAll, type PendingCommand } from "../accounts/Lifecycle.ts"
 import { chainedRowsMin, predecessorFor } from "./BatchChain.ts"
 
 interface BatchLimits {
   readonly rowsMax: number
   readonly bytesMax: number
-}
-
-/** What the events of a command take in the INSERT, about. */
-const bytesOf = (command: PendingCommand): number => {
-  let bytes = 0
-  for (const { row } of command.pendingEvents) bytes += bytesOfRow(row)
-  return bytes
 }
 
 export class CommitQueue {
@@ -54,7 +46,7 @@ export class CommitQueue {
 
   push(command: PendingCommand): void {
     this.#queued.push(command)
-    this.#bytes += bytesOf(command)
+    this.#bytes += command.bytes
   }
 
   /** The earliest `recordedAt` of the events that are decided and not committed. */
@@ -97,7 +89,7 @@ export class CommitQueue {
         queue[this.#blocked++] = command
         continue
       }
-      bytes += bytesOf(command)
+      bytes += command.bytes
       rows += command.pendingEvents.length
       if (taken.length > 0 && (rows > limits.rowsMax || bytes > limits.bytesMax)) break
       taken.push(command)
@@ -133,7 +125,7 @@ export class CommitQueue {
         continue
       }
       const commandRows = command.pendingEvents.length
-      bytes += bytesOf(command)
+      bytes += command.bytes
       isFull = taken.length > 0 && (rows + commandRows > rowsMax || bytes > bytesMax)
       if (isFull) break
       rows += commandRows
@@ -157,7 +149,7 @@ export class CommitQueue {
     this.#taken.delete(batch)
     this.#scanAnew()
     const commands = batch.commit()
-    for (const command of commands) this.#bytes -= bytesOf(command)
+    for (const command of commands) this.#bytes -= command.bytes
     return commands
   }
 
@@ -219,7 +211,7 @@ export class CommitQueue {
     }
     this.#queued = innocent(this.#queued)
     this.#scanAnew()
-    for (const command of evicted) this.#bytes -= bytesOf(command)
+    for (const command of evicted) this.#bytes -= command.bytes
     evictAll(evicted)
     return evicted
   }
