@@ -13,6 +13,7 @@ import { memoryLedger, token } from "../support/callers.ts"
 import { type HttpOptions, openHttpLayer } from "../support/httpWorld.ts"
 import { ownPort } from "../support/ports.ts"
 import { settable } from "../support/settableClock.ts"
+import { until } from "../support/waiting.ts"
 
 /** A server at a port of its own; `stop` ends it as the end of its process would. */
 const open = Effect.fnUntraced(function* (options: HttpOptions = {}) {
@@ -123,6 +124,39 @@ layer(memoryLedger, { excludeTestServices: true })("an HTTP server", (it) => {
         assert.deepEqual(new Set(statuses), new Set([200]))
       })
     )
+  )
+
+  it.effect(
+    "carries out so many requests of a connection at once that were sent without a wait for their answers",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const inside = yield* Ledger
+          const account = yield* funded(0)
+          const gate = yield* Deferred.make<void>()
+          let asked = 0
+          const ledger: Ledger["Service"] = {
+            ...inside,
+            strongBalance: (id) => {
+              asked++
+              return Effect.andThen(Deferred.await(gate), inside.strongBalance(id))
+            }
+          }
+          const { port } = yield* open({ ledger, limits: { inFlightPerConnectionMax: 3 } })
+          const request = (last: boolean) =>
+            `GET /v1/accounts/${account}?consistency=strong HTTP/1.1\r\nhost: 127.0.0.1\r\n${last ? "connection: close\r\n" : ""}\r\n`
+          const answers = yield* Effect.forkChild(
+            sendRaw(port, [false, false, false, false, true].map(request).join("")),
+            { startImmediately: true }
+          )
+          yield* until("as many as may be are asked", () => asked === 3)
+          yield* Deferred.succeed(gate, undefined)
+          const received = yield* Fiber.join(answers)
+          assert.deepEqual(statusesOf(received), [200, 200, 200, 429, 429])
+          assert.include(received, "this connection is full")
+          assert.strictEqual(asked, 3)
+        })
+      )
   )
 
   it.effect(

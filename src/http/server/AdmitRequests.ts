@@ -9,7 +9,7 @@ import { Authenticator } from "../../access/Authenticator.ts"
 import { RefusalLog } from "../../access/RefusalLog.ts"
 import type { Scope } from "../../access/Scope.ts"
 import type { Caller } from "../../access/Tokens.ts"
-import { Forbidden, InvalidCommand, Unavailable } from "../../domain/Errors.ts"
+import { Forbidden, InvalidCommand, Overloaded, Unavailable } from "../../domain/Errors.ts"
 import { refuse } from "../../domain/StrictDecoding.ts"
 import { Admission, CurrentCaller, scopeOf } from "../api/LedgerHttpApi.ts"
 import type { RequestError } from "../api/Problems.ts"
@@ -17,6 +17,9 @@ import { webPageFault } from "../WebPages.ts"
 import { HttpConnections } from "./HttpConnections.ts"
 import { HttpConfig } from "./HttpLimits.ts"
 import { problemResponse } from "./Responses.ts"
+
+/** What a caller is told to wait whose connection has as many requests under way as it may, in milliseconds. */
+const retryAfterMs = 10
 
 /** More than any route has, the types of a statement included. */
 const parametersMax = 100
@@ -60,6 +63,8 @@ export const layer: Layer.Layer<Admission, never, Authenticator | RefusalLog | H
       ): Result.Result<Caller, RequestError> => {
         if (connections.isClosingUnsafe())
           return Result.fail(new Unavailable({ what: "this node", reason: "it is closing" }))
+        if (connections.isFullUnsafe(request))
+          return Result.fail(new Overloaded({ what: "this connection", retryAfterMs }))
         const fault = authenticator.isGuarded ? undefined : webPageFault(request)
         if (fault !== undefined) return Result.fail(new Forbidden({ caller: "a web page", reason: fault }))
         const { identity } = connections.stateOf(request)

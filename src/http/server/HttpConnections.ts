@@ -30,6 +30,8 @@ export class HttpConnections extends Context.Service<
       /** How often it was refused. */
       refusals: number
     }
+    /** Whether more requests of its connection are unanswered than may be, this one included. */
+    readonly isFullUnsafe: (request: HttpServerRequest.HttpServerRequest) => boolean
     /** Counts and bounds the connections of a server for as long as the scope lives. */
     readonly watch: (server: Server) => Effect.Effect<void, never, Scope.Scope>
     /** Takes room for the bytes of a body until the scope ends. */
@@ -116,6 +118,10 @@ class AnswersUnderWay {
       // An answer that had begun before could not say that it is the last one.
       if (this.isClosing) socket.destroySoon()
     })
+  }
+
+  count(socket: Socket): number {
+    return this.#open.get(socket)?.size ?? 0
   }
 
   close(): void {
@@ -230,6 +236,10 @@ const make = Effect.gen(function* () {
       const state = newState()
       states.set(socket, state)
       return state
+    },
+    isFullUnsafe: (request) => {
+      const socket = socketOf(request)
+      return socket !== undefined && answers.count(socket) > limits.inFlightPerConnectionMax
     },
     watch,
     reserve: (bytes) => held(bodies, bodies, bytes, "the room for bodies of requests"),

@@ -5,6 +5,10 @@ import { limit, limitGroup, limitsOf } from "../../infra/config/Limits.ts"
 export const httpLimits = limitGroup("CHRONICLE_HTTP", {
   connectionsMax: limit(4_096, "Connections of one node, those not yet authenticated included."),
   connectionsPerPeerMax: limit(2_048, "Connections of one peer, told by its address."),
+  inFlightPerConnectionMax: limit(
+    1_024,
+    "Requests of one connection that are not answered yet: a client may send some before it has the answers to others."
+  ),
   headerBytesMax: limit(16_384, "Bytes of the headers of one request; more are answered with 431."),
   bodyBytesMax: limit(131_072, "Bytes of the body of one command."),
   batchBytesMax: limit(4_194_304, "Bytes of the body of one `/v1/batch`."),
