@@ -383,10 +383,10 @@ layer(auditWorld(inject("postgresUrl"), inject("postgresUrl")), {
       Effect.gen(function* () {
         const { snapshots, ...report } = yield* verify(limits)
         assert.deepStrictEqual(report, {
-          accounts: 5,
-          events: 21,
-          // Sixteen commands one after another, and a fence for each lane of two nodes.
-          commits: 20,
+          accounts: 6,
+          events: 23,
+          // Eighteen commands one after another, and a fence for each lane of two nodes.
+          commits: 22,
           behind: 0,
           parked: [],
           invariants: { I1: true, I2: true, I3: true, I4: true, I5: true, I8: true },

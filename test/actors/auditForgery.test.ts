@@ -190,6 +190,12 @@ const forgeries: ReadonlyArray<Forgery> = [
     /sum to -1 minor units of USD\/2/
   ],
   [
+    "a journal of one account that does not come to what its contras gave",
+    forge("fay", 2, payload('"side":"debit","amount":"5"', '"side":"debit","amount":"4"')),
+    inLog("I2", "fay", 2),
+    /sum to 1 minor units of USD\/2/
+  ],
+  [
     "a withdrawal beyond the balance",
     forge("alice", 5, payload('"20"', '"99999"')),
     inLog("I3", "alice", 5),

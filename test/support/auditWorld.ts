@@ -107,6 +107,15 @@ const commands: ReadonlyArray<CommandInput> = [
       { account: "bob", side: "credit", amount: 6n },
       { account: "carol", side: "credit", amount: 4n }
     ]
+  },
+  open("fay"),
+  {
+    _tag: "PostJournal",
+    commandId: "from-outside",
+    legs: [
+      { account: "fay", side: "credit", amount: 5n },
+      { account: "external:card", side: "debit", amount: 5n }
+    ]
   }
 ]
 

@@ -47,7 +47,8 @@ const checkSome = Effect.fnUntraced(function* (
   }
   for (const { row, event } of legs) {
     const counters = counterLegsOf(event)
-    if (counters.length === 0) continue
+    // A journal of one account has legs on contras alone beside it, whose sum is in its asset.
+    if (counters.length === 0 && event._tag !== "JournalPosted") continue
     for (const account of [row.accountId, ...counters.map((key) => key.account)]) {
       assets.set(account, run.assets.get(account))
     }
