@@ -1,9 +1,10 @@
 /** A snapshot that does not agree with the log makes no account wrong or unavailable. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Random, Result } from "effect"
+import { Effect, Fiber, Random, Result } from "effect"
+import { TestClock } from "effect/testing"
 import { loadAccounts } from "../../src/actors/accounts/LoadAccounts.ts"
 import type { Head } from "../../src/domain/Head.ts"
-import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
 import { deposit, memoryStores, open, quiet, startNode, withdraw } from "../support/ledgerWorld.ts"
 import { accountId } from "../support/storedEvents.ts"
@@ -125,6 +126,60 @@ describe("a question about the past", () => {
         const ofVersion = yield* node.travel.at(a, { _tag: "Version", version: 6 })
         assert.deepStrictEqual(ofVersion.head, sixth)
       }
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+})
+
+/** Snapshots of which those of one account cannot be read, as where a page of the disk is bad. */
+const unreadable = (real: Snapshots["Service"], account: string): Snapshots["Service"] => ({
+  ...real,
+  latest: (accounts) => (accounts.some((id) => id === account) ? badPage : real.latest(accounts)),
+  before: (id, bound) => (id === account ? badPage : real.before(id, bound))
+})
+const badPage = Effect.fail(new StoreUnavailable({ store: "event store", reason: "invalid page in block 7" }))
+
+describe("an account whose snapshots cannot be read", () => {
+  it.effect("is read from its first event, for commands and for questions about the past", () =>
+    Effect.gen(function* () {
+      const { last, sixth, snapshots } = yield* scene
+      const store = yield* EventStore
+      const node = yield* startNode("reader", {
+        store,
+        snapshots: unreadable(snapshots, "a"),
+        limits: { snapshotEvery }
+      })
+      const commands = yield* Effect.forkChild(
+        Effect.all([node.send(open("b")), node.send(deposit("a", 1n))], { concurrency: "unbounded" })
+      )
+      yield* TestClock.adjust("1 second")
+      const [, receipt] = yield* Fiber.join(commands)
+      assert.strictEqual(receipt.postings[0]?.version, last.account.version + 1)
+      assert.deepStrictEqual((yield* node.travel.at(a, { _tag: "Version", version: 6 })).head, sixth)
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
+  it.effect("is not read so where the log is away as well", () =>
+    Effect.gen(function* () {
+      const { snapshots } = yield* scene
+      const real = yield* EventStore
+      let isAway = false
+      let rows = 0
+      const store: EventStore["Service"] = {
+        ...real,
+        readStream: (from) => (isAway ? badPage : real.readStream(from)),
+        readStreams: (from, limit) =>
+          Effect.map(real.readStreams(from, limit), (found) => {
+            rows += found.length
+            return found
+          })
+      }
+      const load = loadAccounts([a], snapshotEvery).pipe(
+        Effect.provideService(EventStore, store),
+        Effect.provideService(Snapshots, unreadable(snapshots, "a"))
+      )
+      isAway = true
+      yield* Effect.flip(load)
+      assert.strictEqual(rows, 0)
     }).pipe(Effect.provide([memoryStores, quiet]))
   )
 })

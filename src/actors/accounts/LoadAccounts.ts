@@ -1,13 +1,13 @@
 /**
  * Reads the heads of accounts from their latest snapshots and the events after them, many accounts in few queries. A
- * snapshot only spares work: it is held against the log each time, folded anew now and then, and one that turns out wrong
- * is read past and replaced, so that it never makes an account wrong or unavailable.
+ * snapshot only spares work: it is held against the log each time, folded anew now and then, and one that turns out wrong, or
+ * cannot be read, is read past, so that it never makes an account wrong or unavailable.
  */
 import { Effect, Equal, Random, Result } from "effect"
 import { type BrokenLog, emptyHead, follow, type Head, isAt } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
-import { EventStore } from "../../infra/eventstore/EventStore.ts"
+import { EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../infra/eventstore/Snapshots.ts"
 
 /** Rows of one query while accounts are loaded. */
@@ -32,11 +32,17 @@ export const loadAccounts = Effect.fnUntraced(function* (
 ) {
   const snapshots = yield* Snapshots
   const readings = new Map(accounts.map((id) => [id, new Reading(id, snapshotEvery)]))
-  for (const latest of yield* snapshots.latest(accounts)) {
+  const [first] = accounts
+  const wanted = snapshots.latest(accounts)
+  // Of several, who loads them tries each alone.
+  const isAlone = first !== undefined && accounts.length === 1
+  for (const latest of yield* isAlone ? orNoSnapshot(first, wanted, []) : wanted) {
     const { id, version } = latest.account
     const isFolded = (yield* Random.nextIntBetween(0, foldedOneIn, { halfOpen: true })) === 0
-    const start = isFolded ? yield* snapshots.before(id, { version: version - 1 }) : latest
-    readings.get(id)?.begin(start, isFolded ? latest : undefined)
+    const before = Effect.map(snapshots.before(id, { version: version - 1 }), (head) => ({ head }))
+    const earlier = isFolded ? yield* orNoSnapshot(id, before, undefined) : undefined
+    if (earlier === undefined) readings.get(id)?.begin(latest, undefined)
+    else readings.get(id)?.begin(earlier.head, latest)
   }
   yield* readAll(readings)
 
@@ -60,6 +66,28 @@ export const loadAccounts = Effect.fnUntraced(function* (
     .pipe(Effect.catch((error) => Effect.logWarning("wrong snapshots were not deleted", error.message)))
   return readings as ReadonlyMap<AccountId, LoadedAccount>
 })
+
+/**
+ * A snapshot of the account, or none where it cannot be read although the log can, as where a page of its disk is bad: the log has all
+ * that it spares to read. Not where both are away, for a moment or for long: an account may have a million events.
+ */
+export const orNoSnapshot = <A, B>(
+  account: AccountId,
+  read: Effect.Effect<A, StoreUnavailable>,
+  none: B
+): Effect.Effect<A | B, StoreUnavailable, EventStore> =>
+  Effect.catch(read, () =>
+    Effect.gen(function* () {
+      const store = yield* EventStore
+      yield* store.readStream({ account, after: 0, limit: 1 })
+      return yield* Effect.catch(read, ({ reason }) =>
+        Effect.as(
+          Effect.logError(`the snapshots of account ${account} cannot be read, and are read past: ${reason}`),
+          none
+        )
+      )
+    })
+  )
 
 /** Reads the rest of all streams. */
 const readAll = Effect.fnUntraced(function* (readings: ReadonlyMap<AccountId, Reading>) {

@@ -9,6 +9,7 @@ import type { AccountId, Instant, Version } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../infra/eventstore/Snapshots.ts"
+import { orNoSnapshot } from "../accounts/LoadAccounts.ts"
 import { Snapshotter } from "../accounts/Snapshotter.ts"
 import { ClosedTimestamps } from "./ClosedTimestamps.ts"
 
@@ -70,7 +71,9 @@ export class TimeTravel extends Context.Service<
       /** From the last snapshot before, unless its event in the log says otherwise, or the log does not follow from its state. */
       const rebuild = Effect.fnUntraced(function* (account: AccountId, asOf: AsOf) {
         const bound = asOf._tag === "Version" ? { version: asOf.version } : { recordedAt: asOf.instant }
-        const snapshot = yield* snapshots.before(account, bound)
+        const snapshot = yield* orNoSnapshot(account, snapshots.before(account, bound), undefined).pipe(
+          Effect.provideService(EventStore, store)
+        )
         if (snapshot === undefined) return yield* rebuildFrom(emptyHead(account), account, asOf)
         const [own] = yield* store.readEvents([{ account, version: snapshot.account.version }])
         const fromStart = rebuildFrom(emptyHead(account), account, asOf)
