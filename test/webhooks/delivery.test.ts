@@ -10,9 +10,10 @@ import type { CommandInput } from "../../src/domain/Command.ts"
 import type { WebhookInput } from "../../src/domain/Webhook.ts"
 import { defaultReadSideLimits } from "../../src/infra/config/ReadSideConfig.ts"
 import { defaultWebhookLimits } from "../../src/infra/config/WebhookConfig.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { WebhookStore } from "../../src/infra/webhooks/WebhookStore.ts"
 import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
-import { settable } from "../support/settableClock.ts"
+import { settable, storeBy } from "../support/settableClock.ts"
 import {
   type Answer,
   Endpoint,
@@ -469,6 +470,27 @@ describe("a webhook", () => {
       // One a millisecond.
       assert.isAtMost(endpoint.seen.length, 301 + 30)
     }).pipe(Effect.scoped, Effect.provide(webhookWorld({ saveMs: 20 })))
+  )
+
+  it.effect.each([-hourMs, 0, hourMs])(
+    "is told when a message was sent by the event store's clock, where the machine's is off by %i ms",
+    (offMs) =>
+      Effect.gen(function* () {
+        const { write, endpoint, webhooks, id } = yield* begin()
+        const machine = settable(yield* Clock.Clock)
+        machine.set(offMs)
+        const store = storeBy(yield* Clock.Clock, yield* EventStore)
+        yield* startNode.pipe(
+          Effect.provideService(Clock.Clock, machine.clock),
+          Effect.provideService(EventStore, store)
+        )
+        yield* write(openAccount("a"))
+        while (endpoint.seen.length < 1) yield* pass(100)
+        const [seen] = endpoint.seen
+        const sentAt = Number(seen?.headers["webhook-timestamp"]) * 1_000
+        assert.approximately(sentAt, (seen?.at ?? 0) - offMs, 2_000)
+        assert.strictEqual((yield* Effect.fromNullishOr(yield* webhooks.find(id))).state, "active")
+      }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
   )
 
   it.effect("is tried again within a day, however far ahead the clock was by which its pause was made", () =>

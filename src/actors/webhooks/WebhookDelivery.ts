@@ -20,10 +20,11 @@ import { reasonOf, supervise } from "../relay/Supervisor.ts"
 import type { LogStep } from "../subscriptions/LogFollower.ts"
 import type { CommittedEvent } from "../subscriptions/SharedEvent.ts"
 import { Subscriptions } from "../subscriptions/Subscriptions.ts"
+import { makeAttemptClock } from "./AttemptClock.ts"
 
 const singleton = makeSingleton("webhooks", Schema.fromJsonString(Schema.Struct({})))
 
-/** Needs `Subscriptions`, `WebhookStore` and `WebhookSender`. */
+/** Needs `Subscriptions`, `WebhookStore`, `WebhookSender` and the event store's clock. */
 export const layer = Layer.effectDiscard(
   Effect.gen(function* () {
     const singletons = yield* Singletons
@@ -197,6 +198,7 @@ const makeAttempt = Effect.gen(function* () {
   const clock = yield* Clock.Clock
   const { attemptsMax } = yield* WebhookConfig
   const { send } = yield* WebhookSender
+  const attemptAt = yield* makeAttemptClock
   const all = Semaphore.makeUnsafe(attemptsMax)
   const slow = Semaphore.makeUnsafe(Math.max(1, Math.floor(attemptsMax / 2)))
 
@@ -207,13 +209,10 @@ const makeAttempt = Effect.gen(function* () {
       const once = all.withPermits(1)(
         Effect.gen(function* () {
           yield* check
+          const secrets = secretsAt(row, yield* Clock.currentTimeMillis)
+          const at = yield* attemptAt
           const begun = elapsedMsUnsafe(clock)
-          const at = yield* Clock.currentTimeMillis
-          const made = yield* send({
-            url: row.url,
-            message,
-            headers: headersOf(message, at, secretsAt(row, at))
-          })
+          const made = yield* send({ url: row.url, message, headers: headersOf(message, at, secrets) })
           isSlow = !made.isDelivered || elapsedMsUnsafe(clock) - begun > slowMs
           return made
         })

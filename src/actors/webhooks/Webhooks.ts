@@ -17,6 +17,7 @@ import { endpointUrl } from "../../infra/webhooks/WebhookAddress.ts"
 import { type Attempt, WebhookSender } from "../../infra/webhooks/WebhookSender.ts"
 import { type WebhookRow, WebhookStore, type WebhookSummary } from "../../infra/webhooks/WebhookStore.ts"
 import { Subscriptions } from "../subscriptions/Subscriptions.ts"
+import { makeAttemptClock } from "./AttemptClock.ts"
 import { secretsAt } from "./WebhookDelivery.ts"
 
 /** An endpoint with its secret, which is told this once. */
@@ -153,6 +154,7 @@ const make = Effect.gen(function* () {
   const sender = yield* WebhookSender
   const random = yield* SecureRandom.SecureRandom
   const limits = yield* WebhookConfig
+  const attemptAt = yield* makeAttemptClock
 
   const newSecret = Effect.map(random.randomBytes(secretBytes), (bytes) => Redacted.make(secretOf(bytes)))
   const change = makeChange(yield* Clock.Clock)
@@ -162,9 +164,10 @@ const make = Effect.gen(function* () {
   const test = Effect.fn("Webhooks.test")(function* (id: string) {
     const row = yield* Effect.mapError(store.find(id), unavailable)
     if (row === undefined) return undefined
-    const at = yield* Clock.currentTimeMillis
+    const secrets = secretsAt(row, yield* Clock.currentTimeMillis)
+    const at = yield* attemptAt
     const message = pingMessage(`ping_${yield* random.uuidV7({})}`, id, at)
-    return yield* sender.send({ url: row.url, message, headers: headersOf(message, at, secretsAt(row, at)) })
+    return yield* sender.send({ url: row.url, message, headers: headersOf(message, at, secrets) })
   })
 
   const rotate = Effect.fn("Webhooks.rotate")(function* (id: string) {
