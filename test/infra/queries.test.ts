@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Result } from "effect"
 import { TestClock } from "effect/testing"
 import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
+import type { OpenedHead } from "../../src/domain/Books.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import type { QueryError } from "../../src/domain/Errors.ts"
 import { type AccountId, instantMax } from "../../src/domain/Ids.ts"
@@ -16,16 +17,16 @@ import {
 import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "../../src/infra/readmodel/Queries.ts"
-import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
+import { type LinesQuery, ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { deposit, EventWriter, openAccount, transfer, withdraw } from "../support/eventWriter.ts"
 import { quiet } from "../support/ledgerWorld.ts"
 import { accountId, commandId } from "../support/storedEvents.ts"
 import { batchOf } from "./readModelContract.ts"
 
-const services = (limits: Partial<ReadSideLimits> = {}) =>
+const services = (limits: Partial<ReadSideLimits> = {}, model = ReadModel.layerMemory) =>
   Layer.fresh(
     Layer.mergeAll(Queries.layer, ProjectionEngine.layer).pipe(
-      Layer.provideMerge(Layer.mergeAll(ReadModel.layerMemory, EventStore.layerMemory)),
+      Layer.provideMerge(Layer.mergeAll(model, EventStore.layerMemory)),
       Layer.provideMerge(ProjectionWaiters.layer),
       Layer.provide(Layer.succeed(ReadSideConfig, { ...defaultReadSideLimits, ...limits })),
       Layer.provide(Layer.succeed(LedgerConfig, { ...defaultLimits, queryDeadlineMs: 5_000 }))
@@ -62,6 +63,46 @@ describe("queries", () => {
         assert.deepInclude(error, { _tag: "AccountNotFound", account: "b" })
       }
     }).pipe(Effect.provide(services()))
+  )
+
+  it.effect(
+    "with a read token are of no earlier version, where the rows of the account have just gone back",
+    () => {
+      let isBack = false
+      const goingBack = Layer.effect(
+        ReadModel,
+        Effect.map(ReadModel, (real) => {
+          const first = new Map<AccountId, OpenedHead>()
+          return {
+            ...real,
+            apply: (batch: Parameters<typeof real.apply>[0]) => {
+              for (const { head } of batch.moves)
+                if (!first.has(head.account.id)) first.set(head.account.id, head)
+              return real.apply(batch)
+            },
+            heads: (accounts: ReadonlyArray<AccountId>) =>
+              isBack ? Effect.succeed(first) : real.heads(accounts),
+            statement: (asked: LinesQuery) => real.statement(isBack ? { ...asked, upTo: 1 } : asked)
+          }
+        })
+      ).pipe(Layer.provide(ReadModel.layerMemory))
+      return Effect.gen(function* () {
+        const queries = yield* Queries
+        const writer = new EventWriter()
+        yield* project(writer, openAccount("a"))
+        yield* project(writer, deposit("a", 1n))
+        const asked = { readToken: printToken([{ account: a, version: 2 }]) }
+        assert.strictEqual((yield* queries.balance(a, asked)).account.version, 2)
+        isBack = true
+        for (const query of [queries.balance(a, asked), queries.statement(a, asked)])
+          assert.deepInclude(yield* failureOf(query), {
+            _tag: "NotYetVisible",
+            wanted: "a@2",
+            reached: "a@1"
+          })
+        assert.strictEqual((yield* queries.balance(a)).account.version, 1)
+      }).pipe(Effect.provide(services({}, goingBack)))
+    }
   )
 
   it.effect("page through a statement without missing or repeating a line", () =>

@@ -144,20 +144,25 @@ const makeQueries = Effect.gen(function* () {
   const { pageMax } = yield* ReadSideConfig
   const awaitPositions = yield* makeAwaitPositions
 
-  const awaitToken = (token: string | undefined): Effect.Effect<void, QueryError> => {
-    if (token === undefined) return Effect.void
+  /** Answers what was reached, one position of each account. */
+  const awaitAll = (token: string | undefined): Effect.Effect<ReadonlyArray<Position>, QueryError> => {
+    if (token === undefined) return Effect.succeed([])
     return Effect.flatMap(
       Effect.fromResult(parseToken(token)),
-      (positions): Effect.Effect<void, QueryError> =>
-        positions.length > positionsMax
-          ? Effect.fail(InvalidCommand.at("readToken", `has more than ${positionsMax} positions`))
-          : awaitPositions(lastOfEach(positions))
+      (positions): Effect.Effect<ReadonlyArray<Position>, QueryError> => {
+        if (positions.length > positionsMax)
+          return Effect.fail(InvalidCommand.at("readToken", `has more than ${positionsMax} positions`))
+        const last = lastOfEach(positions)
+        return Effect.as(awaitPositions(last), last)
+      }
     )
   }
+  const awaitToken = (token: string | undefined) => Effect.asVoid(awaitAll(token))
 
   const balance = Effect.fn("Queries.balance")(function* (account: AccountId, asked: ReadConsistency = {}) {
-    yield* awaitToken(asked.readToken)
+    const reached = yield* awaitAll(asked.readToken)
     const head = (yield* answered(readModel.heads([account]))).get(account)
+    yield* Effect.fromResult(notBefore(reached, account, head?.account.version ?? 0))
     return head ?? (yield* new AccountNotFound({ account }))
   })
 
@@ -166,7 +171,8 @@ const makeQueries = Effect.gen(function* () {
     asked: StatementQuery = {}
   ) {
     const { axis = "recorded", cursor, types, counterparty } = asked
-    const begin = cursor === undefined ? {} : yield* Effect.fromResult(readLineCursor(axis, cursor))
+    const begin: LinesBegin =
+      cursor === undefined ? {} : yield* Effect.fromResult(readLineCursor(axis, cursor))
     const limit = yield* Effect.fromResult(limitOf(asked, pageMax))
     const from = yield* Effect.fromResult(boundOf("from", asked.from))
     const to = yield* Effect.fromResult(boundOf("to", asked.to))
@@ -175,11 +181,13 @@ const makeQueries = Effect.gen(function* () {
     if (counterparty !== undefined && !isCounterparty(counterparty)) {
       return yield* InvalidCommand.at("counterparty", "must be the id of an account or of a contra account")
     }
-    yield* awaitToken(asked.readToken)
+    const reached = yield* awaitAll(asked.readToken)
     // One more than asked tells whether there is a next page.
     const found = yield* answered(
       readModel.statement({ account, axis, from, to, types, counterparty, limit: limit + 1, ...begin })
     )
+    // Further pages by effective time are of the version of the first.
+    if (begin.upTo === undefined) yield* Effect.fromResult(notBefore(reached, account, found?.version ?? 0))
     if (found === undefined) return yield* new AccountNotFound({ account })
     const { asset, opening, closing, version, lines } = found
     const page = pageOf(lines, limit, (line) => printLineCursor(axis, line, version))
@@ -205,6 +213,23 @@ const makeQueries = Effect.gen(function* () {
     awaitToken
   } satisfies Queries["Service"]
 })
+
+/**
+ * Fails where an answer is of an earlier version than the one that its token was found to have reached: the rows of an account go back where
+ * they turn out not to be of the log and are reloaded, or where the read model lost some.
+ */
+const notBefore = (
+  reached: ReadonlyArray<Position>,
+  account: AccountId,
+  version: Version
+): Result.Result<void, NotYetVisible> => {
+  const wanted = reached.find((one) => one.account === account)
+  return wanted === undefined || version >= wanted.version
+    ? Result.succeed(undefined)
+    : Result.fail(
+        new NotYetVisible({ wanted: printToken([wanted]), reached: printToken([{ account, version }]) })
+      )
+}
 
 /** `balance` waits for a read token. */
 const makeHoldQueries = Effect.fnUntraced(function* (
@@ -353,10 +378,7 @@ const notACursor = (cursor: string) =>
 const printLineCursor = (axis: TimeAxis, { effectiveAt, version }: StatementLine, upTo: Version): string =>
   axis === "recorded" ? String(version) : `${effectiveAt}.${version}.${upTo}`
 
-const readLineCursor = (
-  axis: TimeAxis,
-  cursor: string
-): Result.Result<Pick<LinesQuery, "after" | "upTo">, InvalidCommand> => {
+const readLineCursor = (axis: TimeAxis, cursor: string): Result.Result<LinesBegin, InvalidCommand> => {
   const numbers = /^\d{1,15}(\.\d{1,15}){0,2}$/.test(cursor) ? cursor.split(".").map(Number) : []
   const [first = 0, version, upTo] = numbers
   if (axis === "recorded" && numbers.length === 1) {
@@ -366,6 +388,9 @@ const readLineCursor = (
     ? Result.succeed({ after: { version, effectiveAt: first }, upTo })
     : Result.fail(notACursor(cursor))
 }
+
+/** Where a page of a statement begins, and the version that it is of. */
+type LinesBegin = Pick<LinesQuery, "after" | "upTo">
 
 const isHoldId = Schema.is(AnyCommandId)
 
