@@ -2,8 +2,9 @@
 import { Context, Effect, Exit, Fiber, Layer, Result, Schedule } from "effect"
 import { wavesOf } from "../../domain/BatchOrder.ts"
 import { type Command, firstAccountOf } from "../../domain/Command.ts"
-import type { CommandError, Unavailable } from "../../domain/Errors.ts"
+import { type CommandError, Indeterminate, type Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
+import { reversalIdOf } from "../../domain/Original.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
@@ -130,13 +131,19 @@ const make = Effect.gen(function* () {
   const ownerOf = (command: Command): Owner =>
     isOurs(command) ? undefined : placement.groupOf(firstAccountOf(command))
 
-  /** What is told of a command of a batch that is not sent any more: its outcome, where this node knows that, or waits for it. */
-  const withhold = (command: Command): Effect.Effect<Outcome> =>
-    Effect.result(
-      deduplication.isKnown(command.commandId)
-        ? Effect.callback<Receipt, CommandError>((resume) => void executor.submit(command, resume, "Host"))
-        : refuse(withheld.exit)
+  /**
+   * What is told of a command of a batch that is not sent any more: its outcome, where this node knows that, or waits for it. That of a
+   * reversal would have to be looked up.
+   */
+  const withhold = (command: Command): Effect.Effect<Outcome> => {
+    const landing = command._tag === "Reverse" ? reversalIdOf(command.original, command.n ?? 1) : undefined
+    if (!deduplication.isKnown(landing ?? command.commandId)) return Effect.result(refuse(withheld.exit))
+    return Effect.result<Receipt, CommandError, never>(
+      landing === undefined
+        ? Effect.callback((resume) => void executor.submit(command, resume, "Host"))
+        : refuse(Exit.fail(new Indeterminate({ commandId: landing })))
     )
+  }
 
   /** Forwards commands of other nodes, several groups of accounts at once. Answers which of them each forwarding carries. */
   const forwardAll = Effect.fnUntraced(function* (
