@@ -111,6 +111,28 @@ it.effect("a reversal whose look-up took long is answered at its own deadline, w
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
+it.effect("a reversal that is known to be done, or under way, is never told that nothing was done", () =>
+  Effect.gen(function* () {
+    const { faulty, node } = yield* heldNode(["a"], { inFlightMax: 2 })
+    yield* node.send(deposit("a", 5n, "one"))
+    yield* node.send(deposit("a", 5n, "two"))
+    const reverse = (original: string) =>
+      Effect.forkChild(Effect.result(node.send({ _tag: "Reverse", original, reason: "wrong" })))
+    yield* Fiber.join(yield* reverse("one"))
+    faulty.hold("commit")
+    const first = yield* reverse("two")
+    yield* until("its commit is held", () => faulty.held() === 1)
+    faulty.hold("findCommands")
+    yield* TestClock.adjust(deadlineMs / 2)
+    const again = [yield* reverse("one"), yield* reverse("two"), yield* reverse("one")]
+    yield* TestClock.adjust(overMs)
+    const answers = yield* outcomes([first, ...again])
+    faulty.release()
+    // The look-ups had no answer, or there was no room for them.
+    assert.deepStrictEqual(tally(answers), { Indeterminate: 4 })
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
 it.effect("a batch with reversals is answered within one deadline where the log does not answer", () =>
   Effect.gen(function* () {
     const { faulty, node } = yield* heldNode(["a"])

@@ -17,7 +17,7 @@ import { AdmissionControl } from "./AdmissionControl.ts"
 import { type BatchUnderWay, type Outcome, withheld } from "./BatchUnderWay.ts"
 import { CommandExecutor, type Sender } from "./CommandExecutor.ts"
 import { Deduplication } from "./Deduplication.ts"
-import { Forwarding, moving } from "./Forwarding.ts"
+import { Forwarding, moving, saysNothingWasDone } from "./Forwarding.ts"
 import { InFlightCommands, unavailable } from "./InFlightCommands.ts"
 import { LocalNode } from "./LocalNode.ts"
 import { Lookups } from "./Lookups.ts"
@@ -103,13 +103,13 @@ const make = Effect.gen(function* () {
     Effect.suspend(() => {
       const now = clock.elapsedUnsafe()
       const refusal = admission.check([], [], sender !== "Host", now)
-      if (refusal !== undefined) return refuse(refusal)
+      if (refusal !== undefined) return refuseReversal(command, refusal)
       const resolved = Effect.timeoutOrElse(lookups.run(resolveReversal(store, command), lookupsFull), {
         duration: limits.commandDeadlineMs,
         orElse: () => unavailable("event store", executor.trouble())
       })
       return whileCounted(resolved).pipe(
-        Effect.catch((error) => refuse(Exit.fail(error))),
+        Effect.catch((error) => refuseReversal(command, Exit.fail(error))),
         Effect.flatMap((found) => submit(found, sender, now + limits.commandDeadlineMs))
       )
     })
@@ -128,20 +128,27 @@ const make = Effect.gen(function* () {
     return refusal
   }
 
+  /** Where this node knows the reversal to be done, or has it under way, it is not told that nothing was done. */
+  const refuseReversal = (
+    { original, n = 1 }: Reverse,
+    refusal: Exit.Exit<never, CommandError>
+  ): Effect.Effect<never, CommandError> =>
+    Effect.catch(refusal, (error) => {
+      const commandId = reversalIdOf(original, n)
+      const isFalse = saysNothingWasDone(error) && deduplication.isKnown(commandId)
+      return refuse(Exit.fail(isFalse ? new Indeterminate({ commandId }) : error))
+    })
+
   const ownerOf = (command: Command): Owner =>
     isOurs(command) ? undefined : placement.groupOf(firstAccountOf(command))
 
-  /**
-   * What is told of a command of a batch that is not sent any more: its outcome, where this node knows that, or waits for it. That of a
-   * reversal would have to be looked up.
-   */
+  /** What is told of a command of a batch that is not sent any more: its outcome, where this node knows that, or waits for it. */
   const withhold = (command: Command): Effect.Effect<Outcome> => {
-    const landing = command._tag === "Reverse" ? reversalIdOf(command.original, command.n ?? 1) : undefined
-    if (!deduplication.isKnown(landing ?? command.commandId)) return Effect.result(refuse(withheld.exit))
+    if (command._tag === "Reverse") return Effect.result(refuseReversal(command, withheld.exit))
     return Effect.result<Receipt, CommandError, never>(
-      landing === undefined
+      deduplication.isKnown(command.commandId)
         ? Effect.callback((resume) => void executor.submit(command, resume, "Host"))
-        : refuse(Exit.fail(new Indeterminate({ commandId: landing })))
+        : refuse(withheld.exit)
     )
   }
 

@@ -200,7 +200,7 @@ const make = Effect.gen(function* () {
 })
 
 /** True of this asking alone: an earlier one, whose answer did not come, may still do it. */
-const saysNothingWasDone = ({ _tag }: CommandError): boolean =>
+export const saysNothingWasDone = ({ _tag }: CommandError): boolean =>
   _tag === "Overloaded" || _tag === "Unavailable"
 
 /** What an outcome says of a command's place in its batch; one that was refused is not open to be decided elsewhere. */
