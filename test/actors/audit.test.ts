@@ -384,9 +384,9 @@ layer(auditWorld(inject("postgresUrl"), inject("postgresUrl")), {
         const { snapshots, ...report } = yield* verify(limits)
         assert.deepStrictEqual(report, {
           accounts: 6,
-          events: 23,
-          // Eighteen commands one after another, and a fence for each lane of two nodes.
-          commits: 22,
+          events: 25,
+          // Twenty commands one after another, and a fence for each lane of two nodes.
+          commits: 24,
           behind: 0,
           parked: [],
           invariants: { I1: true, I2: true, I3: true, I4: true, I5: true, I8: true },

@@ -196,6 +196,18 @@ const forgeries: ReadonlyArray<Forgery> = [
     /sum to 1 minor units of USD\/2/
   ],
   [
+    "a hold with another id than its command has",
+    forge("fay", 3, payload('"hold":"kept"', '"hold":"other"')),
+    inLog("I4", "fay", 3),
+    /of command other, by what it says, and not of kept/
+  ],
+  [
+    "a reversal of another command than its id says",
+    forge("fay", 4, payload('"original":"from-outside"', '"original":"rent"')),
+    inLog("I4", "fay", 4),
+    /of command ~r1~rent, by what it says, and not of ~r1~from-outside/
+  ],
+  [
     "a withdrawal beyond the balance",
     forge("alice", 5, payload('"20"', '"99999"')),
     inLog("I3", "alice", 5),
@@ -316,7 +328,7 @@ const suite = (name: string, url: string) =>
             )
             assert.isTrue(findings.some((one) => one.account === "alice" && one.column === "balance"))
             yield* log("DELETE FROM snapshots")
-            for (const table of ["balances", "statement_lines", "transfers", "contra"]) {
+            for (const table of ["balances", "statement_lines", "transfers", "contra", "holds"]) {
               yield* books(`DELETE FROM books_v1_${table}`)
             }
             assert.isTrue((yield* verify).ok)
@@ -343,7 +355,7 @@ const suite = (name: string, url: string) =>
               ["snapshots", "read model"]
             )
             yield* log("DELETE FROM snapshots")
-            for (const table of ["balances", "statement_lines", "transfers", "contra"]) {
+            for (const table of ["balances", "statement_lines", "transfers", "contra", "holds"]) {
               yield* books(`DELETE FROM books_v1_${table}`)
             }
             assert.isTrue((yield* verify).ok)

@@ -33,7 +33,7 @@ const statementsOn = (url: string) =>
   })
 
 const logTables = ["events", "commits", "writers", "snapshots"]
-const booksTables = ["balances", "statement_lines", "transfers", "contra", "parked_accounts"].map(
+const booksTables = ["balances", "statement_lines", "transfers", "contra", "holds", "parked_accounts"].map(
   (name) => `books_v1_${name}`
 )
 
@@ -116,7 +116,9 @@ const commands: ReadonlyArray<CommandInput> = [
       { account: "fay", side: "credit", amount: 5n },
       { account: "external:card", side: "debit", amount: 5n }
     ]
-  }
+  },
+  { _tag: "PlaceHold", account: "fay", amount: 2n, commandId: "kept" },
+  { _tag: "Reverse", original: "from-outside", amount: 1n, reason: "too much" }
 ]
 
 /** Snapshots that tests count on. */

@@ -3,8 +3,10 @@
  * version; amounts, times, command and ordinal must agree both ways, so that no leg can be changed alone. Pure.
  */
 import { counterLegOf, type Event, type InGroup } from "../../domain/Event.ts"
-import { type AccountId, isContra, type Version } from "../../domain/Ids.ts"
+import { noticeIdOf } from "../../domain/Holds.ts"
+import { type AccountId, type CommandId, isContra, type Version } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
+import { reversalIdOf } from "../../domain/Original.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 
 export interface Key {
@@ -71,6 +73,13 @@ export const faultOfLeg = (
   if ((row.ordinal === 0) !== (row.commandHash !== null)) {
     return { invariant: "I4", reason: "the hash of the command belongs on ordinal 0, and only there" }
   }
+  const said = idSaidBy(row, event)
+  if (said !== undefined && said !== row.commandId) {
+    return {
+      invariant: "I4",
+      reason: `it is of command ${said}, by what it says, and not of ${row.commandId}`
+    }
+  }
   const ofGroup = event.group === undefined ? undefined : faultInGroup(own, row, event.group, find)
   if (ofGroup !== undefined) return ofGroup
   switch (event._tag) {
@@ -96,6 +105,20 @@ export const faultOfLeg = (
       const key = { account: event.head, version: event.headVersion }
       return faultOfPair(row, key, head, fits, event.group !== undefined || first === 0)
     }
+    default:
+      return undefined
+  }
+}
+
+/** The id of its command, where an event says which it is: a hold has that id, and that of a reversal or a notice is made of what it is about. */
+const idSaidBy = ({ accountId }: StoredEvent, event: Event): CommandId | undefined => {
+  if ("reverses" in event && event.reverses !== undefined)
+    return reversalIdOf(event.reverses.original, event.reverses.n)
+  switch (event._tag) {
+    case "HoldPlaced":
+      return event.hold
+    case "HoldExpired":
+      return noticeIdOf(accountId, event.hold)
     default:
       return undefined
   }
