@@ -175,25 +175,30 @@ const make = Effect.gen(function* () {
     })
   })
 
+  /**
+   * The outcomes of a chunk, once all of them are known. Made once: of each generator function V8 keeps what describes its generators in the old
+   * heap, and with that all that the function closes over until the next full collection.
+   */
+  const settled = Effect.fnUntraced(function* ({ landed, sentAtMs }: Chunk, batch: BatchUnderWay) {
+    const outcomes = yield* outcomesOf(yield* landed)
+    batch.note(outcomes, sentAtMs)
+    return outcomes
+  })
+
   /** Decides commands on this node, in order. */
   const decideHere = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>, batch: BatchUnderWay) {
     const outcomes: Array<Outcome> = []
     const chunks: Array<Chunk> = []
     const sender = { order: new KeptOrder() }
-    const settle = Effect.fnUntraced(function* ({ landed, sentAtMs }: Chunk) {
-      const found = yield* outcomesOf(yield* landed)
-      batch.note(found, sentAtMs)
-      append(outcomes, found)
-    })
     for (let start = 0; start < commands.length; start += chunkMax) {
       // However long a batch is, it alone does not fill the node: few chunks of it are in flight at once.
       const oldest = chunks.length === chunksMax ? chunks.shift() : undefined
-      if (oldest !== undefined) yield* settle(oldest)
+      if (oldest !== undefined) append(outcomes, yield* settled(oldest, batch))
       const sentAtMs = clock.elapsedUnsafe()
       const landed = yield* localNode.submitAll(commands.slice(start, start + chunkMax), sender)
       chunks.push({ landed, sentAtMs })
     }
-    for (const chunk of chunks) yield* settle(chunk)
+    for (const chunk of chunks) append(outcomes, yield* settled(chunk, batch))
     return outcomes
   })
 
