@@ -4,7 +4,7 @@
  */
 import { Effect, Layer, Option, Result } from "effect"
 import { HttpServerRequest, HttpServerResponse } from "effect/http"
-import { HttpApiError } from "effect/http-api"
+import { type HttpApiEndpoint, HttpApiError } from "effect/http-api"
 import { Authenticator } from "../../access/Authenticator.ts"
 import { RefusalLog } from "../../access/RefusalLog.ts"
 import type { Scope } from "../../access/Scope.ts"
@@ -87,22 +87,23 @@ export const layer: Layer.Layer<Admission, never, Authenticator | RefusalLog | H
         )
       }
 
+      const answer = Effect.fnUntraced(function* <E, R>(
+        handle: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>,
+        endpoint: HttpApiEndpoint.Top
+      ) {
+        const request = yield* HttpServerRequest.HttpServerRequest
+        const admitted = admit(request, scopeOf(endpoint))
+        if (Result.isFailure(admitted)) return yield* refused(request, endpoint.identifier, admitted.failure)
+        const parameters = yield* HttpServerRequest.ParsedSearchParams
+        const fault = faultOfParameters(parameters, endpoint.query !== undefined)
+        if (fault !== undefined) return problemResponse(fault)
+        return yield* Effect.provideService(handle, CurrentCaller, admitted.success)
+      })
       return (handle, { endpoint }) =>
-        Effect.gen(function* () {
-          const request = yield* HttpServerRequest.HttpServerRequest
-          const admitted = admit(request, scopeOf(endpoint))
-          if (Result.isFailure(admitted))
-            return yield* refused(request, endpoint.identifier, admitted.failure)
-          const parameters = yield* HttpServerRequest.ParsedSearchParams
-          const fault = faultOfParameters(parameters, endpoint.query !== undefined)
-          if (fault !== undefined) return problemResponse(fault)
-          return yield* Effect.provideService(handle, CurrentCaller, admitted.success)
-        }).pipe(
-          Effect.catch((error) =>
-            HttpApiError.HttpApiSchemaError.is(error)
-              ? Effect.succeed(problemResponse(invalidParameter(error)))
-              : Effect.fail(error)
-          )
+        Effect.catch(answer(handle, endpoint), (error) =>
+          HttpApiError.HttpApiSchemaError.is(error)
+            ? Effect.succeed(problemResponse(invalidParameter(error)))
+            : Effect.fail(error)
         )
     })
   )

@@ -39,18 +39,17 @@ const makeSendOne = Effect.gen(function* () {
   const { batchMax, bodyBytesMax, headerBytesMax } = yield* HttpConfig
   const connections = yield* HttpConnections
   const guarded = yield* makeGuardedLedger("http", batchMax)
-  return (tag: string | undefined) =>
-    Effect.gen(function* () {
-      const request = yield* HttpServerRequest.HttpServerRequest
-      const caller = yield* CurrentCaller
-      const { params } = yield* HttpRouter.RouteContext
-      const text = yield* readBody(connections, request, "application/json", bodyBytesMax)
-      const body = yield* Effect.fromResult(parseJson(text))
-      const fields = tag === undefined ? params : { ...params, _tag: tag }
-      const command = yield* Effect.fromResult(commandOf(body, fields, request.headers))
-      const receipt = yield* guarded.dispatch(caller, command).pipe(Effect.mapError(inWordsOfText(command)))
-      return receiptResponse(command, receipt, headerBytesMax)
-    }).pipe(Effect.catch(failed))
+  return Effect.fnUntraced(function* (tag: string | undefined) {
+    const request = yield* HttpServerRequest.HttpServerRequest
+    const caller = yield* CurrentCaller
+    const { params } = yield* HttpRouter.RouteContext
+    const text = yield* readBody(connections, request, "application/json", bodyBytesMax)
+    const body = yield* Effect.fromResult(parseJson(text))
+    const fields = tag === undefined ? params : { ...params, _tag: tag }
+    const command = yield* Effect.fromResult(commandOf(body, fields, request.headers))
+    const receipt = yield* guarded.dispatch(caller, command).pipe(Effect.mapError(inWordsOfText(command)))
+    return receiptResponse(command, receipt, headerBytesMax)
+  }, Effect.catch(failed))
 })
 
 type CommandResult = Result.Result<Receipt, CommandError>
@@ -99,13 +98,13 @@ const behindUnknown = printResult(
 )
 
 /** The results of some lines. The commands of faulty lines are not sent, but count against the caller's rate as those of others do. */
-const sendLines = (
-  guarded: GuardedLedger,
-  caller: Caller,
-  lines: ReadonlyArray<string>,
-  { bytesMax, callsAdmitted }: { readonly bytesMax: number; readonly callsAdmitted: number }
-): Effect.Effect<LineResults> =>
-  Effect.gen(function* () {
+const sendLines = Effect.fnUntraced(
+  function* (
+    guarded: GuardedLedger,
+    caller: Caller,
+    lines: ReadonlyArray<string>,
+    { bytesMax, callsAdmitted }: { readonly bytesMax: number; readonly callsAdmitted: number }
+  ) {
     const parsed = lines.map((line) => parseLine(line, bytesMax))
     const commands = parsed.filter(Result.isSuccess).map(({ success }) => success)
     const faulty = lines.length - commands.length
@@ -120,13 +119,14 @@ const sendLines = (
     // It may be done yet, and what stands behind it must not come before.
     const isStopped = all.some(isIndeterminate)
     return { printed: all.map(printResult), stopped: isStopped ? behindUnknown : undefined }
-  }).pipe(
-    // What refuses all of them, as the caller's rate does, refuses each, and those behind them: a batch takes effect in order.
-    Effect.catch((error: CommandError) => {
+  },
+  // What refuses all of them, as the caller's rate does, refuses each, and those behind them: a batch takes effect in order.
+  (sent, _guarded, _caller, lines): Effect.Effect<LineResults> =>
+    Effect.catch(sent, (error: CommandError) => {
       const stopped = printResult(Result.fail(error))
       return Effect.succeed({ printed: lines.map(() => stopped), stopped })
     })
-  )
+)
 
 /** The results of all lines, so many at a time as are dispatched together. */
 const sendInOrder = (
@@ -142,18 +142,17 @@ const sendInOrder = (
         stopped: undefined,
         isFirst: true
       }),
-      ({ stopped, isFirst }, some) =>
-        Effect.gen(function* () {
-          const { printed, stopped: reason } =
-            stopped === undefined
-              ? // The request itself was one call.
-                yield* sendLines(guarded, caller, some, {
-                  bytesMax: bodyBytesMax,
-                  callsAdmitted: isFirst ? 1 : 0
-                })
-              : { printed: some.map(() => stopped), stopped }
-          return [{ stopped: reason, isFirst: false }, [printed]] as const
-        })
+      ({ stopped, isFirst }, some) => {
+        const sent: Effect.Effect<LineResults> =
+          stopped === undefined
+            ? // The request itself was one call.
+              sendLines(guarded, caller, some, { bytesMax: bodyBytesMax, callsAdmitted: isFirst ? 1 : 0 })
+            : Effect.succeed({ printed: some.map(() => stopped), stopped })
+        return Effect.map(
+          sent,
+          ({ printed, stopped: reason }) => [{ stopped: reason, isFirst: false }, [printed]] as const
+        )
+      }
     )
   )
 

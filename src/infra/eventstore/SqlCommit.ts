@@ -91,6 +91,27 @@ const send = (
     onSuccess: () => Effect.succeed(CommitOutcome.Committed())
   })
 
+/** How far a transaction has come. */
+interface Progress {
+  isCommitSent: boolean
+}
+
+/** A function for all of them: one that was made for each would keep the texts of its rows alive until the next full collection. */
+const insertBehind = Effect.fnUntraced(function* (
+  connection: Connection,
+  params: ReadonlyArray<unknown>,
+  mayCommit: Effect.Effect<boolean>,
+  progress: Progress
+) {
+  yield* connection.executeRaw("BEGIN", [])
+  yield* connection.executeValues(insert, params)
+  if (!(yield* mayCommit)) return heldBack
+  progress.isCommitSent = true
+  // The server answers ROLLBACK where it had given the transaction up.
+  const { command } = (yield* connection.executeRaw("COMMIT", [])) as PgConnection.Result // the driver's type
+  return command === "COMMIT" ? CommitOutcome.Committed() : CommitOutcome.NotWritten({ reason: command })
+})
+
 /**
  * The same in a transaction that stays open until it is known whether it may commit. Not by the client's own
  * `withTransaction`: no timeout ends its BEGIN, COMMIT and ROLLBACK while a server is silent.
@@ -101,21 +122,13 @@ const sendBehind = (
   mayCommit: Effect.Effect<boolean>,
   settle: (error: SqlError) => Outcome
 ): Outcome => {
-  let isCommitSent = false
-  return Effect.gen(function* () {
-    yield* connection.executeRaw("BEGIN", [])
-    yield* connection.executeValues(insert, params)
-    if (!(yield* mayCommit)) return heldBack
-    isCommitSent = true
-    // The server answers ROLLBACK where it had given the transaction up.
-    const { command } = (yield* connection.executeRaw("COMMIT", [])) as PgConnection.Result // the driver's type
-    return command === "COMMIT" ? CommitOutcome.Committed() : CommitOutcome.NotWritten({ reason: command })
-  }).pipe(
+  const progress: Progress = { isCommitSent: false }
+  return insertBehind(connection, params, mayCommit, progress).pipe(
     Effect.onExit((exit) =>
       Exit.isSuccess(exit) && exit.value._tag === "Committed" ? Effect.void : rollBack(connection)
     ),
     Effect.catch((error) => {
-      if (isCommitSent || isOfCommit(error)) return settle(error)
+      if (progress.isCommitSent || isOfCommit(error)) return settle(error)
       // Before COMMIT is sent nothing is written, whatever became of the connection.
       return Effect.succeed(CommitOutcome.NotWritten({ reason: describeSqlError(error) }))
     })
