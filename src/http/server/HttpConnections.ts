@@ -15,6 +15,8 @@ import { StuckPeers } from "../../infra/sockets/StuckPeers.ts"
 import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import { HttpConfig } from "./HttpLimits.ts"
 
+/** Bytes that may wait for each peer besides: twice what a stream of events has waiting. */
+const besidesMax = 262_144
 /** How often stuck connections are looked for, in milliseconds. */
 const checkMs = 1_000
 /** What a caller is told to wait when a bound of the server is reached, in milliseconds. */
@@ -130,14 +132,14 @@ class AnswersUnderWay {
   }
 
   /**
-   * Where more than `bytesMax` bytes wait for all peers together, the connections for which most waits, as many as leave room for the others.
+   * Where more than `bytesMax` bytes wait for all peers together, beyond what may wait for each, the connections for which most waits, as many as leave room for the others.
    * What is behind an answer that is not taken, of requests that were sent without a wait for it, waits as well.
    */
   beyond(bytesMax: number): ReadonlyArray<Socket> {
     const waiting = [...this.#open].map(([socket, open]) => {
-      let bytes = 0
+      let bytes = -besidesMax
       for (const response of open) bytes += response.writableLength
-      return { socket, bytes }
+      return { socket, bytes: Math.max(0, bytes) }
     })
     let over = waiting.reduce((sum, { bytes }) => sum + bytes, -bytesMax)
     const ended: Array<Socket> = []

@@ -15,7 +15,7 @@ export const httpLimits = limitGroup("CHRONICLE_HTTP", {
   bufferBytesMax: limit(134_217_728, "Bytes of bodies that all requests of the node may hold together."),
   answersBytesMax: limit(
     268_435_456,
-    "Bytes of answers that wait for all peers of the node together. Beyond it, as is looked at once a second, the connections are closed for which most waits."
+    "Bytes of answers that wait for all peers of the node together, beyond 256 KiB for each. Where it is reached, as is looked at once a second, the connections are closed for which most waits."
   ),
   batchMax: limit(1_000, "Commands of a batch that are dispatched together; a batch may have more."),
   headersMs: limit(

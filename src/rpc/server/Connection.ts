@@ -20,7 +20,10 @@ const lastAnswersMs = 100
  */
 const afterThisMicrotask = Effect.callback<void>((resume) => queueMicrotask(() => resume(Effect.void)))
 
-/** What waits for all peers of a listener together, in bytes. */
+/** Bytes that may wait for each peer besides: twice what a stream has waiting, whose events come in chunks. */
+const besidesMax = 4 * waitingMax
+
+/** What waits for all peers of a listener together beyond what may wait for each of them, in bytes. */
 export interface WaitingAnswers {
   bytes: number
 }
@@ -52,6 +55,8 @@ export class Connection {
   #waitingBytes = 0
   /** Bytes that are being written: the peer has not taken all of them. */
   #leavingBytes = 0
+  /** Of both what is counted for all. */
+  #beyondBytes = 0
   #isClosed = false
 
   constructor(options: {
@@ -81,7 +86,14 @@ export class Connection {
 
   /** Its peer takes answers more slowly than they are made for it. */
   get isBehind(): boolean {
-    return this.#waitingBytes + this.#leavingBytes > waitingMax
+    return this.#beyondBytes > 0
+  }
+
+  /** Is to be called after each change of what waits. */
+  #count(): void {
+    const beyond = Math.max(0, this.#waitingBytes + this.#leavingBytes - besidesMax)
+    this.#answers.bytes += beyond - this.#beyondBytes
+    this.#beyondBytes = beyond
   }
 
   /** Parses bytes of the peer. A parser that has failed once cannot be trusted with the rest. */
@@ -110,7 +122,7 @@ export class Connection {
       if (encoded === undefined) return Effect.void
       this.#waiting.push(encoded)
       this.#waitingBytes += encoded.length
-      this.#answers.bytes += encoded.length
+      this.#count()
       this.#wake.openUnsafe()
       if (this.#waitingBytes <= waitingMax) return Effect.void
       this.#room.closeUnsafe()
@@ -148,7 +160,7 @@ export class Connection {
         Effect.ensuring(
           Effect.sync(() => {
             this.#leavingBytes -= bytes
-            this.#answers.bytes -= bytes
+            this.#count()
           })
         )
       )
@@ -206,9 +218,9 @@ export class Connection {
   /** Drops the waiting bytes and wakes all that wait for the peer, the reader included, which then sees the end. */
   #release(): void {
     this.#isClosed = true
-    this.#answers.bytes -= this.#waitingBytes
     this.#waiting = []
     this.#waitingBytes = 0
+    this.#count()
     this.#room.openUnsafe()
   }
 
