@@ -13,6 +13,7 @@ import { defaultClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
 import { defaultLimits, type LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
 import {
   deposit,
+  fund,
   memoryStores,
   outcomeOf,
   quiet,
@@ -301,5 +302,32 @@ it.effect(
       assert.isDefined(sent.pollUnsafe())
       const answers = tally((yield* Fiber.join(sent)).map(outcomeOf))
       assert.deepStrictEqual(answers, { Indeterminate: 2_000, Unavailable: 4_000 })
+    }).pipe(scenario)
+)
+
+it.effect(
+  "a batch of several thousand that waits for accounts of such a node is answered within one deadline, too",
+  () =>
+    Effect.gen(function* () {
+      const placement: Placing = {
+        ...silentAt([]),
+        owns: (account) => account.startsWith("near"),
+        // The request for a lease is not answered.
+        borrow: () => () => {}
+      }
+      const node = yield* startNode("decides", { placement })
+      const nths = Array.from({ length: 2_500 }, (_, nth) => nth)
+      yield* fund(
+        node,
+        nths.map((nth) => `near${nth}`),
+        1n
+      )
+      const batch = nths.map((nth) => toCommand(transfer(`near${nth}`, `far${nth}`, 1n)))
+      const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch))
+      for (let waitedMs = 0; waitedMs < patienceMs; waitedMs += 50) yield* TestClock.adjust(50)
+      const isAnswered = sent.pollUnsafe() !== undefined
+      yield* TestClock.adjust(10 * patienceMs)
+      assert.isTrue(isAnswered)
+      assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), { Unavailable: 2_500 })
     }).pipe(scenario)
 )

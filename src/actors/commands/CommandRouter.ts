@@ -181,24 +181,35 @@ const make = Effect.gen(function* () {
    */
   const settled = Effect.fnUntraced(function* ({ landed, sentAtMs }: Chunk, batch: BatchUnderWay) {
     const outcomes = yield* outcomesOf(yield* landed)
-    batch.note(outcomes, sentAtMs)
-    return outcomes
+    return { outcomes, isOver: batch.note(outcomes, sentAtMs) }
   })
+
+  const isLate = ({ sentAtMs }: Chunk): boolean =>
+    clock.elapsedUnsafe() - sentAtMs >= limits.commandDeadlineMs
 
   /** Decides commands on this node, in order. */
   const decideHere = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>, batch: BatchUnderWay) {
     const outcomes: Array<Outcome> = []
     const chunks: Array<Chunk> = []
     const sender = { order: new KeptOrder() }
+    let isOver = false
     for (let start = 0; start < commands.length; start += chunkMax) {
-      // However long a batch is, it alone does not fill the node: few chunks of it are in flight at once.
-      const oldest = chunks.length === chunksMax ? chunks.shift() : undefined
-      if (oldest !== undefined) append(outcomes, yield* settled(oldest, batch))
+      // However long a batch is, it alone does not fill the node: few chunks of it are in flight at once. None where one took all its time to
+      // be submitted: what it waited for is known by then.
+      const oldest = chunks.length === chunksMax || chunks.some(isLate) ? chunks.shift() : undefined
+      if (oldest !== undefined) {
+        const found = yield* settled(oldest, batch)
+        append(outcomes, found.outcomes)
+        isOver ||= found.isOver
+      }
+      // An account of another node may have been waited for, and all further ones of that node would be.
+      if (isOver && !placement.isAlone) break
       const sentAtMs = clock.elapsedUnsafe()
       const landed = yield* localNode.submitAll(commands.slice(start, start + chunkMax), sender)
       chunks.push({ landed, sentAtMs })
     }
-    for (const chunk of chunks) append(outcomes, yield* settled(chunk, batch))
+    for (const chunk of chunks) append(outcomes, (yield* settled(chunk, batch)).outcomes)
+    for (const command of commands.slice(outcomes.length)) outcomes.push(yield* withhold(command))
     return outcomes
   })
 
