@@ -42,9 +42,13 @@ it.live("leaves no listener on its socket, however often its peer took what it w
     })
     const listeners = () => socket.listenerCount("close") + socket.listenerCount("drain")
     const before = listeners()
-    yield* connection.write({ _tag: "Defect", defect: "x".repeat(200_000) })
-    assert.strictEqual(answers.bytes, 0, "what a stream may have waiting is not counted")
     yield* Effect.forkScoped(connection.pump)
+    const asOfStream = { _tag: "Defect", defect: "x".repeat(200_000) } as const
+    yield* connection.write(asOfStream)
+    assert.strictEqual(answers.bytes, 0, "what a stream may have waiting is not counted")
+    yield* eventually(Effect.sync(() => assert.strictEqual(listeners(), before + 2)))
+    socket.takeAll()
+    yield* eventually(Effect.sync(() => assert.strictEqual(listeners(), before)))
     const large = { _tag: "Defect", defect: "x".repeat(2_000_000) } as const
     for (let round = 0; round < 3; round++) {
       yield* Effect.forkScoped(connection.write(large))
