@@ -5,13 +5,18 @@
 import { Array as Arr, Clock, Context, Effect, Option, Stream } from "effect"
 import { handOnNothing, streamOf } from "./actors/subscriptions/ItemSource.ts"
 import type { SharedEvent } from "./actors/subscriptions/SharedEvent.ts"
-import type { AccountTail, WatchAccount } from "./actors/subscriptions/Subscriptions.ts"
+import type {
+  AccountTail,
+  PagedReader,
+  Subscriptions,
+  WatchAccount
+} from "./actors/subscriptions/Subscriptions.ts"
 import { InvalidCommand, type QueryError } from "./domain/Errors.ts"
 import { AccountId } from "./domain/Ids.ts"
 import type { HistoryEntry } from "./domain/Views.ts"
 import type { Ledger } from "./Ledger.ts"
 
-/** Events of one page: the memory that a slow reader costs. */
+/** Most events of one page: the memory that a slow reader costs. */
 const pageRows = 200
 
 /** How a node brings what an account gets. Without a node's, an account is looked at again and again. */
@@ -22,6 +27,14 @@ export const AccountWatch = Context.Reference<WatchAccount>("chronicle/AccountWa
     )
 })
 
+type JoinPaged = Subscriptions["Service"]["joinPaged"]
+
+/** How a node bounds what all readers of histories keep together. Without a node's, each has whole pages. */
+export const AccountPages = Context.Reference<JoinPaged>("chronicle/AccountPages", {
+  defaultValue: (): JoinPaged =>
+    Effect.succeed({ eventsMaxUnsafe: () => pageRows, setBehindUnsafe: () => {} })
+})
+
 /**
  * Each event is the log's, in order and linked with the one before it, so none is lost or repeated, whatever happened to the bus. Ends at
  * the last event; with `followMs` it goes on, unless `after` is no version that the account has, and the log is read at most once in so many milliseconds. A page is read once the page
@@ -30,25 +43,45 @@ export const AccountWatch = Context.Reference<WatchAccount>("chronicle/AccountWa
 export const accountEvents = (
   ledger: Pick<Ledger["Service"], "history">,
   asked: { readonly account: string; readonly after: number; readonly followMs: number | undefined },
-  watchAccount: WatchAccount
+  watchAccount: WatchAccount,
+  joinPaged: JoinPaged
 ): Stream.Stream<HistoryEntry, QueryError> => {
-  const read = (after: number) => ledger.history(asked.account, { after, limit: pageRows })
-  const { followMs } = asked
+  const { account, after, followMs } = asked
+  const pagesOf =
+    (reader: PagedReader): ReadPage =>
+    (from) =>
+      Effect.suspend(() => {
+        const limit = Math.min(pageRows, reader.eventsMaxUnsafe())
+        return Effect.map(ledger.history(account, { after: from, limit }), (rows) => ({
+          rows,
+          isLast: rows.length < limit
+        }))
+      })
   if (followMs !== undefined) {
     // An id that is none is refused by the first reading.
-    const watch = watchAccount(AccountId.make(asked.account, { disableChecks: true }), followMs)
-    return followed(watch, asked.after, followMs, read)
+    const watch = watchAccount(AccountId.make(account, { disableChecks: true }), followMs)
+    return followed(watch, after, followMs, joinPaged, pagesOf)
   }
-  return Stream.paginate(asked.after, (after) =>
-    Effect.map(read(after), (page) => {
-      const last = page.at(-1)
-      const isEnd = last === undefined || page.length < pageRows
-      return [page, isEnd ? Option.none() : Option.some(last.version)] as const
+  return Stream.unwrap(
+    Effect.map(joinPaged, (reader) => {
+      const read = pagesOf(reader)
+      return Stream.paginate(after, (from) =>
+        Effect.map(read(from), ({ isLast, rows }) => {
+          const last = rows.at(-1)
+          return [rows, last === undefined || isLast ? Option.none() : Option.some(last.version)] as const
+        })
+      )
     })
   )
 }
 
-type ReadPage = (after: number) => Effect.Effect<ReadonlyArray<HistoryEntry>, QueryError>
+interface HistoryPage {
+  readonly rows: ReadonlyArray<HistoryEntry>
+  /** The account has no event behind it. */
+  readonly isLast: boolean
+}
+
+type ReadPage = (after: number) => Effect.Effect<HistoryPage, QueryError>
 
 /** The entries of an account that a node has read already, where they follow upon the last one without a gap. */
 const followOn = (
@@ -73,7 +106,7 @@ const followOn = (
  */
 const readFirst = Effect.fnUntraced(function* (read: ReadPage, from: number) {
   const page = yield* read(Math.max(0, from - 1))
-  return page.length > 0 || from === 0
+  return page.rows.length > 0 || from === 0
     ? page
     : yield* InvalidCommand.at(
         "after",
@@ -85,11 +118,14 @@ const followed = (
   watching: ReturnType<WatchAccount>,
   from: number,
   followMs: number,
-  read: ReadPage
+  joinPaged: JoinPaged,
+  pagesOf: (reader: PagedReader) => ReadPage
 ): Stream.Stream<HistoryEntry, QueryError> =>
   streamOf(
     Effect.gen(function* () {
       const watch = yield* watching
+      const reader = yield* joinPaged
+      const read = pagesOf(reader)
       let last: HistoryEntry | undefined
       let readAt = 0
       /** What the account got since the log was read; undefined while the log has more. */
@@ -104,15 +140,19 @@ const followed = (
           yield* Effect.sleep(Math.min(followMs, readAt + followMs - now))
         // Before the log is read, so that an event that comes meanwhile is among them.
         const changed = yield* watch
-        const page = yield* last === undefined ? readFirst(read, from) : read(last.version)
+        reader.setBehindUnsafe(true)
+        const { isLast, rows } = yield* last === undefined ? readFirst(read, from) : read(last.version)
         readAt = yield* Clock.currentTimeMillis
-        more = page.length === pageRows ? undefined : changed
-        if (last !== undefined || from === 0) return page
-        const [known, ...others] = page
+        more = isLast ? changed : undefined
+        if (last !== undefined || from === 0) return rows
+        const [known, ...others] = rows
         last = known
         return others
       })
+      /** It has taken what was read for it: where that was all, nothing is kept for it any more. */
+      const noteTaken = Effect.sync(() => reader.setBehindUnsafe(more === undefined))
       const step = Effect.gen(function* () {
+        yield* noteTaken
         const events = more === undefined || isBroken ? undefined : yield* more.next
         const entries = events === undefined || last === undefined ? undefined : followOn(last, events)
         isBroken = false
@@ -131,6 +171,7 @@ const followed = (
         handOn: (take) =>
           Effect.suspend(() => {
             if (more === undefined) return Effect.void
+            reader.setBehindUnsafe(false)
             return more.handOn((events) => {
               const entries = last === undefined ? undefined : followOn(last, events)
               isBroken = entries === undefined

@@ -1,8 +1,8 @@
 /** The layers of one whole node of the ledger, write side and read side, alone or as a member of a cluster. */
 import * as WorkerThreads from "node:worker_threads"
-import { Effect, Layer, type Redacted, References } from "effect"
+import { Context, Effect, Layer, type Redacted, References } from "effect"
 import { SecureRandom } from "effect/crypto"
-import { AccountWatch } from "./AccountEvents.ts"
+import { AccountPages, AccountWatch } from "./AccountEvents.ts"
 import { LedgerClock } from "./actors/accounts/LedgerClock.ts"
 import { layerOwningNone } from "./actors/accounts/Placement.ts"
 import { Snapshotter } from "./actors/accounts/Snapshotter.ts"
@@ -154,10 +154,11 @@ const answersByLedgerClock = Layer.effect(
   Effect.map(LedgerClock, (clock) => Effect.sync(clock.nowUnsafe))
 )
 
-/** What follows an account is woken by the subscriptions' reading of the log. */
-const accountWatch = Layer.effect(
-  AccountWatch,
-  Effect.map(Subscriptions, ({ watchAccount }) => watchAccount)
+/** What follows an account is woken by the subscriptions' reading of the log, and bounded together with them. */
+const accountWatch = Layer.effectContext(
+  Effect.map(Subscriptions, ({ joinPaged, watchAccount }) =>
+    Context.make(AccountWatch, watchAccount).pipe(Context.add(AccountPages, joinPaged))
+  )
 )
 
 /** What was admitted is answered before the read side ends, so that the relay publishes the last commits too. */

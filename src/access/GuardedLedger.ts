@@ -3,7 +3,7 @@
  * is without what the caller may not see. RPC and HTTP serve these methods, so that both refuse the same calls.
  */
 import { Effect, Predicate, Result, type Stream } from "effect"
-import { AccountWatch, accountEvents } from "../AccountEvents.ts"
+import { AccountPages, AccountWatch, accountEvents } from "../AccountEvents.ts"
 import { unwrapSource } from "../actors/subscriptions/ItemSource.ts"
 import { dispatchChecked } from "../CommandMethods.ts"
 import { fromJson } from "../domain/Command.ts"
@@ -75,6 +75,7 @@ export const makeGuardedLedger = Effect.fnUntraced(function* (server: "rpc" | "h
   const authenticator = yield* Authenticator
   const refusals = yield* RefusalLog
   const watchAccount = yield* AccountWatch
+  const joinPaged = yield* AccountPages
 
   /** The same permit as an effect, which logs who was refused and why. */
   const permitted = <A, E extends { readonly _tag: string; readonly message: string }>(
@@ -130,7 +131,7 @@ export const makeGuardedLedger = Effect.fnUntraced(function* (server: "rpc" | "h
     events: (caller, asked) =>
       unwrapSource(
         Effect.map(permitted(caller, permitAccount(caller, asked.account)), () =>
-          accountEvents(ledger, asked, watchAccount)
+          accountEvents(ledger, asked, watchAccount, joinPaged)
         )
       )
   } satisfies GuardedLedger

@@ -1,20 +1,23 @@
 /** The events of an account that is followed: from the log, and once they are caught up with, from what is read for all followers. */
 import { assert, describe, it, layer } from "@effect/vitest"
-import { type Array as Arr, Effect, Fiber, Queue, Result, Stream } from "effect"
-import { AccountWatch, accountEvents } from "../../src/AccountEvents.ts"
+import { type Array as Arr, Effect, Fiber, Layer, Queue, Result, Stream } from "effect"
+import { AccountPages, AccountWatch, accountEvents } from "../../src/AccountEvents.ts"
+import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
 import { handOnNothing, openSource } from "../../src/actors/subscriptions/ItemSource.ts"
 import { SharedCommit, type SharedEvent } from "../../src/actors/subscriptions/SharedEvent.ts"
 import { type AccountTail, Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
 import { entryOf, type StoredEvent } from "../../src/domain/StoredEvent.ts"
 import type { HistoryEntry } from "../../src/domain/Views.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { memoryLedger, quiet } from "../support/callers.ts"
 import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 import { freshServices } from "../support/freshServices.ts"
-import { eventually } from "../support/readSides.ts"
+import { eventually, limitsOf } from "../support/readSides.ts"
 
 const account = "one"
+const aPageEach = Effect.succeed({ eventsMaxUnsafe: () => 200, setBehindUnsafe: () => {} })
 
 /** A log of one account that counts how often it is read. */
 const makeLog = (deposits: number) => {
@@ -44,7 +47,12 @@ const follow = Effect.fnUntraced(function* (log: ReturnType<typeof makeLog>, aft
   const given = yield* Queue.unbounded<ReadonlyArray<SharedEvent> | undefined>()
   const watched = Effect.succeed(Effect.succeed({ next: Queue.take(given), handOn: handOnNothing }))
   const entries = yield* Queue.unbounded<HistoryEntry>()
-  yield* accountEvents({ history: log.history }, { account, after, followMs: 1 }, () => watched).pipe(
+  yield* accountEvents(
+    { history: log.history },
+    { account, after, followMs: 1 },
+    () => watched,
+    aPageEach
+  ).pipe(
     Stream.runForEach((entry) => Queue.offer(entries, entry)),
     Effect.forkScoped
   )
@@ -120,7 +128,9 @@ describe("the events of a followed account", () => {
             })
           const watched = Effect.succeed(Effect.succeed({ next: Effect.never, handOn }))
           const asked = { account, after: 0, followMs: 1 }
-          const source = yield* openSource(accountEvents({ history: log.history }, asked, () => watched))
+          const source = yield* openSource(
+            accountEvents({ history: log.history }, asked, () => watched, aPageEach)
+          )
           const versionsOf = (entries: ReadonlyArray<HistoryEntry>) => entries.map(({ version }) => version)
           assert.deepEqual(versionsOf(yield* source.next), [1])
           const taken: Array<ReadonlyArray<number>> = []
@@ -168,12 +178,61 @@ describe("the events of a followed account", () => {
         const watched = Effect.succeed(Effect.succeed({ next: Effect.never, handOn: handOnNothing }))
         const asked = { account, after: 4, followMs: 1 }
         const refused = yield* Effect.flip(
-          Stream.runDrain(accountEvents({ history: log.history }, asked, () => watched))
+          Stream.runDrain(accountEvents({ history: log.history }, asked, () => watched, aPageEach))
         )
         assert.deepInclude(refused, { _tag: "InvalidCommand" })
         assert.include(refused.message, "no version 4")
       })
     )
+  )
+})
+
+/** A node that bounds what readers who are behind keep together to 400 events. */
+const bounding = Subscriptions.layer.pipe(
+  Layer.provide(Layer.mergeAll(EventStore.layerMemory, CommitFeed.layer)),
+  Layer.provide(limitsOf({ readSide: { subscribeUntakenEventsMax: 400 } })),
+  Layer.fresh
+)
+
+describe("the events of accounts whose readers are behind", () => {
+  it.live(
+    "are read in smaller pages the more of them there are, and in whole ones once the others have caught up",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const { joinPaged } = yield* Subscriptions
+          const log = makeLog(1_000)
+          const limits: Array<number> = []
+          const ledger = {
+            history: (...asked: Parameters<Ledger["Service"]["history"]>) => {
+              limits.push(asked[1]?.limit ?? 0)
+              return log.history(...asked)
+            }
+          }
+          const never = () =>
+            Effect.succeed(Effect.succeed({ next: Effect.never, handOn: () => Effect.void }))
+          const begin = (followMs: number | undefined, after: number) =>
+            Effect.gen(function* () {
+              const page = yield* Queue.bounded<ReadonlyArray<HistoryEntry>>(1)
+              const asked = { account, after, followMs }
+              yield* accountEvents(ledger, asked, never, joinPaged).pipe(
+                Stream.runForEachArray((entries) => Queue.offer(page, entries)),
+                Effect.forkScoped
+              )
+              return Effect.map(Queue.take(page), ({ length }) => length)
+            })
+          // Those that follow and have everything are not counted.
+          for (let nth = 0; nth < 50; nth++) yield* yield* begin(1, 990)
+          const behind = yield* Effect.forEach(Array.from({ length: 10 }), (_, nth) =>
+            begin(nth % 2 === 0 ? 1 : undefined, 0)
+          )
+          yield* eventually(Effect.sync(() => assert.isAtLeast(limits.length, 60)))
+          limits.length = 0
+          for (const take of behind) for (let nth = 0; nth < 3; nth++) yield* take
+          for (const limit of limits) assert.strictEqual(limit, 40)
+          assert.isAtLeast(limits.length, 10)
+        }).pipe(Effect.provide(bounding))
+      )
   )
 })
 
@@ -194,7 +253,7 @@ layer(memoryLedger, { excludeTestServices: true })("readers that follow accounts
         }
         const seen = Array.from({ length: 5 }, () => [] as HistoryEntry[])
         const fibers = yield* Effect.forEach(seen, (entries) =>
-          accountEvents(counted, { account, after: 0, followMs: 5 }, watch).pipe(
+          accountEvents(counted, { account, after: 0, followMs: 5 }, watch, aPageEach).pipe(
             Stream.runForEach((entry) => Effect.sync(() => entries.push(entry))),
             Effect.forkChild
           )
@@ -228,8 +287,9 @@ it.live("a node of the read side brings what accounts get, as every other node d
   Effect.gen(function* () {
     const services = yield* freshServices
     yield* Effect.gen(function* () {
-      const { watchAccount } = yield* Subscriptions
+      const { joinPaged, watchAccount } = yield* Subscriptions
       assert.strictEqual(yield* AccountWatch, watchAccount)
+      assert.strictEqual(yield* AccountPages, joinPaged)
     }).pipe(Effect.provide(LedgerNode.layerReadSide(services, { readSide: "here" })))
   }).pipe(Effect.scoped, Effect.provide(quiet))
 )

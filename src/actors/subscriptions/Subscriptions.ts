@@ -8,7 +8,7 @@ import { EventStore, type StoreUnavailable } from "../../infra/eventstore/EventS
 import { CommitFeed } from "../commit/CommitFeed.ts"
 import { handOnNothing, streamOf, type Take } from "./ItemSource.ts"
 import { type FollowedLog, LogFollower, type LogStep } from "./LogFollower.ts"
-import { LoneReaders } from "./LoneReaders.ts"
+import { type LoneReader, LoneReaders } from "./LoneReaders.ts"
 import type { CommittedEvent, SharedEvent } from "./SharedEvent.ts"
 import type { SharedSeat } from "./SharedList.ts"
 import { endOfLog, makeSharedTail, type SharedTail } from "./SharedTail.ts"
@@ -41,6 +41,14 @@ export type WatchAccount = (
   pollMs: number
 ) => Effect.Effect<Effect.Effect<AccountTail>, never, Scope.Scope>
 
+/** A reader of one account's history, as long as it lives. */
+export interface PagedReader {
+  /** Events that its next page may have: the fewer, the more readers of the node are behind the end of the log. */
+  readonly eventsMaxUnsafe: () => number
+  /** Whether it is behind; it is counted for one that is, until it says otherwise. */
+  readonly setBehindUnsafe: (isBehind: boolean) => void
+}
+
 export class Subscriptions extends Context.Service<
   Subscriptions,
   {
@@ -58,6 +66,8 @@ export class Subscriptions extends Context.Service<
     readonly end: Effect.Effect<string, Unavailable>
     /** Tells a reader of an account's history when to read on. */
     readonly watchAccount: WatchAccount
+    /** Counts a reader of an account's history among those that are behind the end of the log, and bounded together. */
+    readonly joinPaged: Effect.Effect<PagedReader, never, Scope.Scope>
   }
 >()("chronicle/actors/Subscriptions") {
   static readonly layer = Layer.effect(
@@ -103,7 +113,8 @@ export class Subscriptions extends Context.Service<
           Effect.map((cursor) => cursor.print()),
           Effect.mapError(unavailable)
         ),
-        watchAccount: (account, pollMs) => watch(shared, account, pollMs, limits.subscribeEventsMax)
+        watchAccount: (account, pollMs) => watch(shared, account, pollMs, limits.subscribeEventsMax),
+        joinPaged: joinPaged(log.alone)
       }
     })
   )
@@ -116,6 +127,20 @@ const nextEvents = <E>(step: Effect.Effect<LogStep, E>) => {
     ({ events }) => (Arr.isReadonlyArrayNonEmpty(events) ? Effect.succeed(events) : next)
   )
   return next
+}
+
+/** It keeps nothing between two pages, so it needs no turn; what it read for its consumer counts as that of all others. */
+const joinPaged = (alone: LoneReaders): Subscriptions["Service"]["joinPaged"] => {
+  const open = Effect.sync(() => {
+    const reader: LoneReader = { forget: () => {} }
+    const setBehindUnsafe = (isBehind: boolean): void => {
+      if (isBehind) alone.join(reader)
+      else alone.leave(reader)
+    }
+    setBehindUnsafe(true)
+    return { eventsMaxUnsafe: () => alone.eventsMax, setBehindUnsafe }
+  })
+  return Effect.acquireRelease(open, ({ setBehindUnsafe }) => Effect.sync(() => setBehindUnsafe(false)))
 }
 
 const watch = Effect.fnUntraced(function* (

@@ -165,7 +165,7 @@ export const readSideLimits = limitGroup("CHRONICLE", {
   ),
   subscribeUntakenEventsMax: limit(
     32_000,
-    "Events that all of these read for their consumers at once, about; each of them reads one commit at least."
+    "Events that all of these, and readers of single accounts, read for their consumers at once, about; each of them reads one commit, or event, at least."
   )
 })
 
