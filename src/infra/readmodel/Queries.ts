@@ -142,21 +142,7 @@ const positionsMax = 2_500
 const makeQueries = Effect.gen(function* () {
   const readModel = yield* ReadModel
   const { pageMax } = yield* ReadSideConfig
-  const awaitPositions = yield* makeAwaitPositions
-
-  /** Answers what was reached, one position of each account. */
-  const awaitAll = (token: string | undefined): Effect.Effect<ReadonlyArray<Position>, QueryError> => {
-    if (token === undefined) return Effect.succeed([])
-    return Effect.flatMap(
-      Effect.fromResult(parseToken(token)),
-      (positions): Effect.Effect<ReadonlyArray<Position>, QueryError> => {
-        if (positions.length > positionsMax)
-          return Effect.fail(InvalidCommand.at("readToken", `has more than ${positionsMax} positions`))
-        const last = lastOfEach(positions)
-        return Effect.as(awaitPositions(last), last)
-      }
-    )
-  }
+  const awaitAll = yield* makeAwaitAll
   const awaitToken = (token: string | undefined) => Effect.asVoid(awaitAll(token))
 
   const balance = Effect.fn("Queries.balance")(function* (account: AccountId, asked: ReadConsistency = {}) {
@@ -366,6 +352,24 @@ const makeAwaitPositions = Effect.gen(function* () {
         reached: printToken(still.map(({ wanted, reached }) => ({ ...wanted, version: reached })))
       })
     }).pipe(Effect.catchTag("StoreUnavailable", (error) => Effect.fail(unavailable(error))))
+})
+
+/** Waits for a read token, and answers what was reached, one position of each account. */
+const makeAwaitAll = Effect.gen(function* () {
+  const awaitPositions = yield* makeAwaitPositions
+
+  return (token: string | undefined): Effect.Effect<ReadonlyArray<Position>, QueryError> => {
+    if (token === undefined) return Effect.succeed([])
+    return Effect.flatMap(
+      Effect.fromResult(parseToken(token)),
+      (positions): Effect.Effect<ReadonlyArray<Position>, QueryError> => {
+        if (positions.length > positionsMax)
+          return Effect.fail(InvalidCommand.at("readToken", `has more than ${positionsMax} positions`))
+        const last = lastOfEach(positions)
+        return Effect.as(awaitPositions(last), last)
+      }
+    )
+  }
 })
 
 const isAccountId = Schema.is(AccountId)
