@@ -45,20 +45,19 @@ export const toGroup = (
  * Sends the commands that pass the check, in order, and puts their results between those of the others. Fails where the
  * commands are no list, and as a whole where the sending does.
  */
-export const dispatchChecked = <Input, Checked, E>(
+export const dispatchChecked = Effect.fnUntraced(function* <Input, Checked, E>(
   inputs: ReadonlyArray<Input>,
   check: (input: Input) => Effect.Effect<Checked, CommandError>,
   dispatchMany: (commands: ReadonlyArray<Checked>) => Effect.Effect<ReadonlyArray<CommandResult>, E>
-): Effect.Effect<ReadonlyArray<CommandResult>, E | InvalidCommand> =>
-  Effect.gen(function* () {
-    if (!Array.isArray(inputs)) return yield* InvalidCommand.at("commands", "must be a list of commands")
-    const checks = yield* Effect.forEach(inputs, (input) => Effect.result(check(input)))
-    const results = yield* dispatchMany(checks.filter(Result.isSuccess).map(({ success }) => success))
-    let next = 0
-    return checks.map((checked): CommandResult => {
-      if (Result.isFailure(checked)) return Result.fail(checked.failure)
-      const result = results[next++]
-      if (result === undefined) throw new Error("a command of a batch has no result")
-      return result
-    })
+) {
+  if (!Array.isArray(inputs)) return yield* InvalidCommand.at("commands", "must be a list of commands")
+  const checks = yield* Effect.forEach(inputs, (input) => Effect.result(check(input)))
+  const results = yield* dispatchMany(checks.filter(Result.isSuccess).map(({ success }) => success))
+  let next = 0
+  return checks.map((checked): CommandResult => {
+    if (Result.isFailure(checked)) return Result.fail(checked.failure)
+    const result = results[next++]
+    if (result === undefined) throw new Error("a command of a batch has no result")
+    return result
   })
+})

@@ -117,10 +117,7 @@ const makeFeedRelay = Effect.fnUntraced(function* (publisher: Publisher) {
   /** What was taken and not published is owed, also after an interruption: then it is published at the end. */
   const publishFeed = Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(restore(feed.takeAll), ({ commits, dropped }) =>
-      Effect.gen(function* () {
-        yield* publishInOrder(commits)
-        yield* publishTails(dropped)
-      }).pipe(
+      Effect.flatMap(publishInOrder(commits), () => publishTails(dropped)).pipe(
         restore,
         Effect.onExit((exit) =>
           Exit.isFailure(exit) ? Effect.sync(() => owe(commits, dropped)) : Effect.void
