@@ -208,6 +208,18 @@ const forgeries: ReadonlyArray<Forgery> = [
     /of command ~r1~rent, by what it says, and not of ~r1~from-outside/
   ],
   [
+    "a reversal that says it gave back less than it moved",
+    forge("fay", 6, payload('{"account":"erin","amount":"2"}', '{"account":"erin","amount":"1"}')),
+    inLog("I2", "fay", 6),
+    /that erin gave back, or got, is not what the events of the reversal moved/
+  ],
+  [
+    "a reversal that says it gave more to a contra than it did",
+    forge("fay", 4, payload('"external:card","amount":"1"', '"external:card","amount":"2"')),
+    inLog("I2", "fay", 4),
+    /that external:card gave back, or got, is not what the events of the reversal moved/
+  ],
+  [
     "a withdrawal beyond the balance",
     forge("alice", 5, payload('"20"', '"99999"')),
     inLog("I3", "alice", 5),

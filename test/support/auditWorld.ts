@@ -118,7 +118,9 @@ const commands: ReadonlyArray<CommandInput> = [
     ]
   },
   { _tag: "PlaceHold", account: "fay", amount: 2n, commandId: "kept" },
-  { _tag: "Reverse", original: "from-outside", amount: 1n, reason: "too much" }
+  { _tag: "Reverse", original: "from-outside", amount: 1n, reason: "too much" },
+  transfer("fay", "erin", 2n, "share"),
+  { _tag: "Reverse", original: "share", reason: "not hers" }
 ]
 
 /** Snapshots that tests count on. */

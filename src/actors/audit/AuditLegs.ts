@@ -2,7 +2,7 @@
  * Whether the legs of a transaction fit together. Each leg of a transfer or journal names its counter-legs by account and
  * version; amounts, times, command and ordinal must agree both ways, so that no leg can be changed alone. Pure.
  */
-import { counterLegOf, type Event, type InGroup } from "../../domain/Event.ts"
+import { amountOf, counterLegOf, type Event, type InGroup } from "../../domain/Event.ts"
 import { noticeIdOf } from "../../domain/Holds.ts"
 import { type AccountId, type CommandId, isContra, type Version } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
@@ -91,8 +91,11 @@ export const faultOfLeg = (
     case "TransferSent":
     case "TransferReceived":
       return faultOfTransfer(own, row, event, find, assetOf)
+    case "Deposited":
+    case "Withdrawn":
+      return faultOfGiven(row, event, find)
     case "JournalPosted":
-      return faultOfJournal(own, row, event, find, assetOf)
+      return faultOfJournal(own, row, event, find, assetOf) ?? faultOfGiven(row, event, find)
     case "JournalLegPosted": {
       const head = find({ account: event.head, version: event.headVersion })
       const first = head?.row.ordinal ?? 0
@@ -234,4 +237,65 @@ const faultOfJournal = (
       return { invariant: "I2", reason: `its legs sum to ${sum} minor units of ${asset}, not to zero` }
   }
   return undefined
+}
+
+/** An event that may be the first of a reversal, which says what each leg of the original gave back. */
+type Movement = Extract<Event, { readonly _tag: "Deposited" | "Withdrawn" | "JournalPosted" }>
+
+/** What the events of a reversal moved, in minor units. */
+interface Moved {
+  /** By account: below zero what it gave. */
+  readonly own: Map<string, bigint>
+  /** By contra and asset, without a sign. */
+  readonly outside: Map<string, bigint>
+  /** What the shortfall account paid for others, below zero. */
+  readonly paid: bigint
+}
+
+const movedIn = (row: StoredEvent, event: Movement, find: Find): Moved => {
+  const own = new Map<string, bigint>()
+  if (event._tag !== "JournalPosted") {
+    own.set(row.accountId, amountOf(event))
+    // Of the account's own asset, which only the opening of the account names.
+    return { own, outside: new Map([[event.contra, event.amount]]), paid: 0n }
+  }
+  let paid = 0n
+  for (const [nth, leg] of event.legs.entries()) {
+    const other = nth === 0 ? event : find(leg)?.event
+    const units = leg.side === "credit" ? leg.amount : -leg.amount
+    if (other !== undefined && "reverses" in other && other.reverses?.isShortfall === true) paid += units
+    else own.set(leg.account, (own.get(leg.account) ?? 0n) + units)
+  }
+  const contras = event.contras ?? []
+  return { own, outside: new Map(contras.map((one) => [`${one.contra} ${one.asset}`, one.amount])), paid }
+}
+
+/**
+ * What a reversal says that each leg of its original gave back must be what its events moved, and what the shortfall account paid for
+ * others: what is left to give back is told by that alone.
+ */
+const faultOfGiven = (row: StoredEvent, event: Movement, find: Find): LegFault | undefined => {
+  const gave = event.reverses?.gave
+  if (gave === undefined) return undefined
+  const { own, outside, paid } = movedIn(row, event, find)
+  const off = (account: string): LegFault => ({
+    invariant: "I2",
+    reason: `what it says that ${account} gave back, or got, is not what the events of the reversal moved`
+  })
+  let lacking = paid
+  for (const { account, amount, asset } of gave) {
+    if (isContra(account)) {
+      const key = event._tag === "JournalPosted" ? `${account} ${asset}` : account
+      if (outside.get(key) !== amount) return off(account)
+      outside.delete(key)
+      continue
+    }
+    const units = own.get(account) ?? 0n
+    if (units > 0n ? units !== amount : -units > amount) return off(account)
+    if (units <= 0n) lacking += amount + units
+    own.delete(account)
+  }
+  const [more] = [...own.keys(), ...outside.keys()]
+  if (more !== undefined) return off(more)
+  return lacking === 0n ? undefined : off("the shortfall account")
 }
