@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Layer } from "effect"
 import { TestClock } from "effect/testing"
+import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
 import { ReadSideHealth } from "../../src/actors/projections/ReadSideHealth.ts"
 import { Reconciler } from "../../src/actors/projections/Reconciler.ts"
 import { type SingletonHost, Singletons } from "../../src/actors/relay/Singletons.ts"
@@ -10,8 +11,15 @@ import { fairWeather, makeBusMemory } from "../../src/infra/bus/BusMemory.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
-import { EventWriter, openAccount } from "../support/eventWriter.ts"
-import { append, assertCaughtUp, eventually, readSideOn, type TestLimits } from "../support/readSides.ts"
+import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
+import {
+  append,
+  appendAndOffer,
+  assertCaughtUp,
+  eventually,
+  readSideOn,
+  type TestLimits
+} from "../support/readSides.ts"
 import { settable, storeBy } from "../support/settableClock.ts"
 
 /** The bus has just brought something in every partition. */
@@ -32,7 +40,13 @@ const partitions = 2
  * The read side of a node whose clock is `offMs` ahead of that of the stores, on a bus that takes everything and brings nothing. The clock of
  * the read model was set back by `setBackMs` since it wrote how far the bus was read.
  */
-const offBy = <A, E, R>(offMs: number, limits: TestLimits, test: Effect.Effect<A, E, R>, setBackMs = 0) =>
+const offBy = <A, E, R>(
+  offMs: number,
+  limits: TestLimits,
+  test: Effect.Effect<A, E, R>,
+  setBackMs = 0,
+  loses = 1
+) =>
   Effect.gen(function* () {
     const truth = yield* Clock.Clock
     const { clock, set } = settable(truth)
@@ -44,7 +58,7 @@ const offBy = <A, E, R>(offMs: number, limits: TestLimits, test: Effect.Effect<A
       ).pipe(Layer.provide(EventStore.layerMemory)),
       Layer.effect(
         Bus,
-        Effect.map(makeBusMemory({ ...fairWeather, loses: 1 }), ({ bus }) => bus)
+        Effect.map(makeBusMemory({ ...fairWeather, loses }), ({ bus }) => bus)
       ),
       Layer.effect(
         ReadModel,
@@ -116,6 +130,33 @@ describe("the reconciler of a node whose clock is off", () => {
       })
     )
   )
+})
+
+describe("the lag of what a node projects", () => {
+  for (const offMs of [-10 * minuteMs, 10 * minuteMs])
+    it.live(`is by the event store's clock where that of the machine is ${offMs} ms off`, () =>
+      offBy(
+        offMs,
+        { ledger: { partitions } },
+        Effect.gen(function* () {
+          const health = yield* ProjectionHealth
+          const writer = new EventWriter("writer-1", Date.now() - 3_000)
+          yield* appendAndOffer(writer.commit(openAccount("a")))
+          // Recorded three seconds ago, and what comes later a moment more: the first may come before the store's clock is known.
+          yield* eventually(
+            Effect.gen(function* () {
+              yield* appendAndOffer(writer.commit(deposit("a", 1n)))
+              const { max, p50 } = health.lagMsUnsafe()
+              assert.isAtLeast(p50, 2_000)
+              assert.isBelow(max, minuteMs)
+            }),
+            20
+          )
+        }),
+        0,
+        0
+      )
+    )
 })
 
 describe("a node that hears of another's rounds", () => {

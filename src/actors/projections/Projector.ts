@@ -2,7 +2,7 @@
  * One supervised fiber a partition and projection: takes deliveries from the bus, projects them, and acknowledges them
  * once they are written. Each partition is a singleton of the cluster.
  */
-import { Clock, Context, Effect, Layer, Result } from "effect"
+import { Context, Effect, Layer, Result } from "effect"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { Bus, type Delivery } from "../../infra/bus/Bus.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
@@ -18,10 +18,13 @@ import { reasonOf, supervise } from "../relay/Supervisor.ts"
 import { KnownWriters } from "./KnownWriters.ts"
 import { ProjectionEngine } from "./ProjectionEngine.ts"
 import { ProjectionHealth } from "./ProjectionHealth.ts"
+import { makeStoreNow } from "./StoreNow.ts"
 import { makeWriteBatcher, type WriteBatcher } from "./WriteBatcher.ts"
 
 /** The name of the books on the bus. It contains the version, so that another version reads from the beginning. */
 export const projectionName = prefixOf(books)
+
+type StoreNow = Effect.Success<typeof makeStoreNow>
 
 /** One projection and the services it works with. */
 interface RunningProjectors {
@@ -62,16 +65,22 @@ export const startProjectors = Effect.fnUntraced(function* (projectors: RunningP
   const { partitions } = yield* LedgerConfig
   const singletons = yield* Singletons
   const batcher = yield* makeWriteBatcher(projectors.engine, projectors.waiters)
+  const storeNow = yield* makeStoreNow
   for (let partition = 0; partition < partitions; partition++) {
     yield* singletons.run(
       projectorSingleton(projectors.name, partition),
-      whileOwned(projectors, batcher, partition)
+      whileOwned(projectors, batcher, storeNow, partition)
     )
   }
 })
 
 /** Runs from when the partition comes to this node until it goes. */
-const whileOwned = (projectors: RunningProjectors, batcher: WriteBatcher, partition: number) =>
+const whileOwned = (
+  projectors: RunningProjectors,
+  batcher: WriteBatcher,
+  storeNow: StoreNow,
+  partition: number
+) =>
   Effect.gen(function* () {
     const state = projectors.health.ofUnsafe(partition)
     const own = (isOwned: boolean) =>
@@ -82,7 +91,7 @@ const whileOwned = (projectors: RunningProjectors, batcher: WriteBatcher, partit
       })
     yield* Effect.acquireRelease(own(true), () => own(false))
     yield* supervise(
-      (alive) => Effect.scoped(project(projectors, batcher, partition, alive)),
+      (alive) => Effect.scoped(project(projectors, batcher, storeNow, partition, alive)),
       (cause) =>
         Effect.suspend(() => {
           const reason = reasonOf(cause)
@@ -111,6 +120,7 @@ interface Unanswered {
 const project = Effect.fnUntraced(function* (
   { name, model, health }: RunningProjectors,
   batcher: WriteBatcher,
+  storeNow: StoreNow,
   partition: number,
   alive: () => void
 ) {
@@ -170,9 +180,8 @@ const project = Effect.fnUntraced(function* (
     state.faulty += done.faulty + faulty
     state.foreign += foreign
     state.lastError = undefined
-    if (done.events > 0) {
-      health.lagUnsafe(partition, Math.max(0, (yield* Clock.currentTimeMillis) - checkpoint.recordedAt))
-    }
+    const now = done.events > 0 ? storeNow() : undefined
+    if (now !== undefined) health.lagUnsafe(partition, Math.max(0, now - checkpoint.recordedAt))
     alive()
   }).pipe(Effect.forever)
 })
