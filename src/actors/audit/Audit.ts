@@ -58,8 +58,8 @@ const parkedMax = 100
  * What a tamperer with full access to the databases can change unseen:
  * - Of one row, nothing. A row whose hash was computed anew no longer fits the row after it.
  * - Of an account whose rows were all computed anew: nothing that its counter-legs on other accounts, its snapshots or its
- *   read-model rows say as well, until those are changed too. Deposits, withdrawals and texts changed together with all of
- *   these are found only by a receipt or a hash that is kept elsewhere.
+ *   read-model rows say as well, until those are changed too. What the account alone says (deposits, withdrawals, what is held,
+ *   limits, freezes, texts) changed together with all of these is found only by a receipt or a hash that is kept elsewhere.
  * - The end of a history that is cut off together with its place in the commits, which no hash covers; and a whole forged
  *   commit. Nothing is signed.
  * - When a commit was recorded and where it stands among those of its writer, and what the writers' rows say of their times:
