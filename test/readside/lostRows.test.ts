@@ -126,6 +126,35 @@ describe("a node that compares the read model with the log", () => {
       assert.isAtMost(ofUnsafe(a), 5)
     }).pipe(Effect.provide(processOf(() => false, layer)))
   })
+
+  it.live("says nothing of what it found before another one did, where its first round since fails", () => {
+    const { layer, owning, said } = makeHost()
+    let isLogAway = false
+    said.completeTo = instantMax
+    return Effect.gen(function* () {
+      const { ofUnsafe } = yield* Completeness
+      const { statusUnsafe } = yield* Reconciler
+      const recordedAt = yield* commitOne
+      const owned = yield* Effect.forkChild(owning)
+      yield* eventually(
+        Effect.sync(() => assert.isAbove(ofUnsafe(a), recordedAt)),
+        10
+      )
+      yield* Fiber.interrupt(owned)
+      // The other one found the read model away.
+      said.completeTo = 0
+      said.sweptAt++
+      isLogAway = true
+      const { restarts } = statusUnsafe()
+      const ownedAgain = yield* Effect.forkChild(owning)
+      yield* eventually(
+        Effect.sync(() => assert.isAbove(statusUnsafe().restarts, restarts)),
+        10
+      )
+      assert.strictEqual(ofUnsafe(a), 0)
+      yield* Fiber.interrupt(ownedAgain)
+    }).pipe(Effect.provide(processOf((store) => isLogAway && store === "event store", layer)))
+  })
 })
 
 describe("a node that hears of the rounds of another", () => {

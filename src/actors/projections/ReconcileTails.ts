@@ -127,9 +127,10 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
     follow: Effect.map(round("everything"), ({ report }) => report),
     statusUnsafe: () => ({ ...counts }),
     regularly,
-    /** Another node reconciles from now on. */
+    /** Another node reconciles from now on, or has until now: what it finds meanwhile is not known here. */
     forgetUnsafe: () => {
       counts.lastError = undefined
+      counts.completeTo = 0
     }
   }
 })
