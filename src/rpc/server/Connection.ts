@@ -55,7 +55,6 @@ export class Connection {
   #waitingBytes = 0
   /** Bytes that are being written: the peer has not taken all of them. */
   #leavingBytes = 0
-  /** Of both what is counted for all. */
   #beyondBytes = 0
   #isClosed = false
 
@@ -84,14 +83,14 @@ export class Connection {
     return this.#isClosed
   }
 
-  /** Its peer takes answers more slowly than they are made for it. */
-  get isBehind(): boolean {
-    return this.#beyondBytes > 0
+  /** Of the bytes that wait and those that leave what is counted for all peers together. */
+  get beyondBytes(): number {
+    return this.#beyondBytes
   }
 
-  /** Is to be called after each change of what waits. */
+  /** Is to be called after each change of what waits. What still leaves a closed connection is soon dropped, and counts no more. */
   #count(): void {
-    const beyond = Math.max(0, this.#waitingBytes + this.#leavingBytes - besidesMax)
+    const beyond = this.#isClosed ? 0 : Math.max(0, this.#waitingBytes + this.#leavingBytes - besidesMax)
     this.#answers.bytes += beyond - this.#beyondBytes
     this.#beyondBytes = beyond
   }
@@ -189,6 +188,7 @@ export class Connection {
   get close(): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.#isClosed = true
+      this.#count()
       this.#room.openUnsafe()
       // A finalizer cannot be interrupted, and a peer that takes nothing must not hold up the end.
       const lastAnswers = Effect.interruptible(Effect.ignore(this.#flush))

@@ -100,9 +100,13 @@ class OpenConnections {
     else this.#ofPeer.set(connection.peer, left)
   }
 
-  /** Whether a further answer may wait for the peer. One that takes its answers gets all of them. */
-  hasRoomFor({ isBehind }: Connection): boolean {
-    return !isBehind || this.answers.bytes <= this.#limits.answersBytesMax
+  /** Where more waits for all peers together than may, the connection for which most waits. */
+  tooFull(): Connection | undefined {
+    if (this.answers.bytes <= this.#limits.answersBytesMax) return undefined
+    let fullest: Connection | undefined
+    for (const connection of this.all.values())
+      if (connection.beyondBytes > (fullest?.beyondBytes ?? 0)) fullest = connection
+    return fullest
   }
 
   /** Completes while there are connections. */
@@ -157,12 +161,16 @@ const make = Effect.gen(function* () {
   })
 
   const refusals = yield* RefusalLog
-  const cut = (connection: Connection) =>
-    Effect.andThen(
-      connection.cut,
-      refusals.log("rpc", connection.peer, "too many answers wait for all peers; the connection is closed")
+  const reason = "too many answers wait for all peers; the connection is closed"
+  const makeRoom: Effect.Effect<void> = Effect.suspend(() => {
+    const fullest = open.tooFull()
+    if (fullest === undefined) return Effect.void
+    return fullest.cut.pipe(
+      Effect.andThen(refusals.log("rpc", fullest.peer, reason)),
+      Effect.andThen(makeRoom)
     )
-  const protocol = yield* makeProtocol(open, disconnects, codecFor, cut)
+  })
+  const protocol = yield* makeProtocol(open, disconnects, codecFor, makeRoom)
   return Context.make(RpcServer.Protocol, protocol).pipe(
     Context.add(Connections, {
       serve: (socket, origin) => Effect.ignore(serveUntilEnd(socket, origin, makeUnsafe())),
@@ -296,7 +304,7 @@ const makeProtocol = (
   open: OpenConnections,
   disconnects: Queue.Queue<number>,
   codecFor: RpcSerialization.CodecFor,
-  cut: (connection: Connection) => Effect.Effect<void>
+  makeRoom: Effect.Effect<void>
 ) =>
   RpcServer.Protocol.make((forward) => {
     open.forward = forward
@@ -305,9 +313,7 @@ const makeProtocol = (
       send: (clientId: number, response: RpcMessage.FromServerEncoded) => {
         const connection = open.all.get(clientId)
         if (connection === undefined) return Effect.void
-        const write = Effect.suspend(() =>
-          connection.isClosed || open.hasRoomFor(connection) ? connection.write(response) : cut(connection)
-        )
+        const write = Effect.andThen(makeRoom, connection.write(response))
         if (response._tag !== "Exit") return write
         // A call counts as under way until the peer has taken the answer: a peer that does not read gets no more of them.
         return Effect.ensuring(

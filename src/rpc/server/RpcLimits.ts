@@ -13,7 +13,7 @@ export const rpcLimits = limitGroup("CHRONICLE_RPC", {
   ),
   answersBytesMax: limit(
     268_435_456,
-    "Bytes of answers that wait for all peers of the node together, beyond 1 MiB for each (of NDJSON: characters). Where it is reached a connection is closed for which a further one is made while as much waits for it."
+    "Bytes of answers that wait for all peers of one listener together, beyond 1 MiB for each (of NDJSON: characters). Where it is reached, the connection is closed for which most waits."
   ),
   batchMax: limit(1_000, "Commands of one `dispatchMany`."),
   ratePerSecond: limit(
