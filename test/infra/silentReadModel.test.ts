@@ -132,7 +132,7 @@ it.live("every step of a rebuild ends with an error", () =>
       const steps: ReadonlyArray<Effect.Effect<unknown, { readonly message: string }, Scope.Scope>> = [
         tables.progress,
         tables.begin(new Map()),
-        tables.scannedTo({ after: { account: "", version: 0 }, events: 0, scanned: true }),
+        tables.scannedTo({ startedAt: 0, after: { account: "", version: 0 }, events: 0, scanned: true }),
         tables.index,
         tables.liveEvents,
         tables.analyze,

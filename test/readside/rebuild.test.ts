@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Queue, Redacted } from "effect"
 import { rebuild } from "../../src/actors/projections/Rebuild.ts"
 import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { books } from "../../src/infra/readmodel/BooksProjection.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
@@ -31,6 +32,19 @@ const shapes = Effect.gen(function* () {
      LEFT JOIN pg_constraint c ON c.conindid = i.indexrelid AND c.conrelid = t.oid
      WHERE t.relname LIKE 'books\\_v1\\_%' AND t.relname NOT LIKE 'books\\_v1\\_old%' ORDER BY 1, 2`
   ).values
+})
+
+/** Whether the tables that were exchanged are still there. */
+const oldTables = Effect.flatMap(
+  ReadModelSql,
+  (sql) => sql.unsafe("SELECT to_regclass('books_v1_old_balances') AS old").values
+)
+
+const behindProxy = Effect.fnUntraced(function* (databaseUrl: string) {
+  const url = new URL(databaseUrl)
+  const proxy = yield* tcpProxy(url.hostname, Number(url.port))
+  url.port = String(proxy.port)
+  return { proxy, through: ReadModelSql.layer(Redacted.make(url.toString())) }
 })
 
 const filled = Effect.fnUntraced(function* (eventWriter: EventWriter, rounds: number) {
@@ -269,18 +283,72 @@ describe("a rebuild", () => {
       const eventWriter = new EventWriter()
       yield* Effect.gen(function* () {
         yield* filled(eventWriter, 1)
-        const url = new URL(world.databaseUrl)
-        const proxy = yield* tcpProxy(url.hostname, Number(url.port))
-        url.port = String(proxy.port)
+        const { proxy, through } = yield* behindProxy(world.databaseUrl)
         yield* execute(world.databaseUrl, "UPDATE books_v1_balances SET balance = balance + 7")
         proxy.loseAnswerBehind("DELETE FROM projection_rebuilds")
-        const through = ReadModelSql.layer(Redacted.make(url.toString()))
         yield* Effect.provide(rebuild(books), through)
         yield* eventually(assertCaughtUp(eventWriter.log))
-        const left = yield* (yield* ReadModelSql).unsafe("SELECT to_regclass('books_v1_old_balances') AS old")
-          .values
-        assert.deepStrictEqual(left, [[null]])
+        assert.deepStrictEqual(yield* oldTables, [[null]])
       }).pipe(Effect.provide(world.process), Effect.scoped)
     })
+  )
+
+  it.live("is done where the database is away for two seconds when the tables are to be exchanged", () =>
+    Effect.gen(function* () {
+      const world = yield* rebuildWorld()
+      const eventWriter = new EventWriter()
+      yield* Effect.gen(function* () {
+        yield* filled(eventWriter, 1)
+        const { proxy, through } = yield* behindProxy(world.databaseUrl)
+        yield* execute(world.databaseUrl, "UPDATE books_v1_balances SET balance = balance + 7")
+        const isAway = yield* Deferred.make<void>()
+        const running = yield* Effect.forkChild(
+          rebuild(books, {
+            onStep: ({ phase }) => {
+              if (phase !== "exchanging the tables") return
+              proxy.cut()
+              Deferred.doneUnsafe(isAway, Effect.void)
+            }
+          }).pipe(Effect.provide(through))
+        )
+        yield* Deferred.await(isAway)
+        yield* Effect.sleep("2 seconds")
+        proxy.forward()
+        yield* Fiber.join(running)
+        yield* eventually(assertCaughtUp(eventWriter.log))
+        assert.deepStrictEqual(yield* oldTables, [[null]])
+      }).pipe(Effect.provide(world.process), Effect.scoped)
+    })
+  )
+
+  it.live(
+    "leaves alone the tables of one that was begun since, where the answer to its COMMIT was lost",
+    () =>
+      Effect.gen(function* () {
+        const world = yield* rebuildWorld()
+        const eventWriter = new EventWriter("writer-1", Date.now())
+        yield* Effect.gen(function* () {
+          yield* filled(eventWriter, 1)
+          const { proxy, through } = yield* behindProxy(world.databaseUrl)
+          proxy.loseAnswerBehind("DELETE FROM projection_rebuilds")
+          const reached = yield* Deferred.make<void>()
+          const running = yield* Effect.forkChild(
+            rebuild(books, {
+              onStep: ({ phase }) => {
+                if (phase === "exchanging the tables") Deferred.doneUnsafe(reached, Effect.void)
+              }
+            }).pipe(Effect.provide(through))
+          )
+          yield* Deferred.await(reached)
+          const tables = yield* makeRebuildTables(books)
+          yield* eventually(Effect.map(tables.progress, (left) => assert.isUndefined(left)))
+          yield* tables.dropOld
+          const [writer] = yield* (yield* EventStore).listWriters
+          yield* tables.begin(new Map(writer === undefined ? [] : [[writer.writerId, writer.lastSeq]]))
+          yield* Fiber.join(running)
+          assert.isDefined(yield* tables.progress)
+          yield* assertCaughtUp(eventWriter.log)
+        }).pipe(Effect.provide(world.process), Effect.scoped)
+      })
   )
 })

@@ -2,7 +2,7 @@
  * Builds a projection's tables anew from the log, beside the live ones, and exchanges the two: a changed projection, or
  * one whose tables were damaged, is replaced without downtime. Live projection and reads go on meanwhile.
  */
-import { Clock, Effect, Fiber } from "effect"
+import { Clock, Effect, Fiber, Schedule } from "effect"
 import type { OpenedHead, Posted } from "../../domain/Books.ts"
 import { type Folded, fold } from "../../domain/BooksFold.ts"
 import type { AccountId } from "../../domain/Ids.ts"
@@ -47,8 +47,11 @@ export interface RebuildReport {
   readonly parked: number
 }
 
-/** How often the exchange is tried again, after projectors or readers held the tables for longer than `swapMsMax`. */
-const swapTriesMax = 20
+/**
+ * The exchange is tried again so often, with such pauses: after projectors or readers held the tables for longer than `swapMsMax`, or while
+ * another host takes over the database.
+ */
+const swapTries = { times: 20, schedule: Schedule.spaced("1 second") }
 
 /**
  * Killed at any moment and started again, a rebuild goes on where it was: everything it writes is guarded by the
@@ -62,12 +65,13 @@ export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
   const tables = yield* makeRebuildTables(projection)
   yield* tables.claim
   const began = yield* tables.progress
-  if (began === undefined) {
+  const begin = Effect.gen(function* () {
     yield* tables.dropOld
     const writers = yield* store.listWriters
     const cursors = new Map(writers.map((row) => [row.writerId, row.lastSeq]))
-    yield* tables.begin(cursors.set(sweptFinished, yield* store.lastFinished))
-  }
+    return yield* tables.begin(cursors.set(sweptFinished, yield* store.lastFinished))
+  })
+  const startedAt = began?.startedAt ?? (yield* begin)
   const start = yield* Clock.currentTimeMillis
   const next = yield* makeNext(projection)
   const progress = makeProgress(began?.events ?? 0, yield* tables.liveEvents, start, onStep)
@@ -77,7 +81,7 @@ export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
     yield* scanLog(began?.after ?? { account: "", version: 0 }, bulk.fold, (folded, after, scanned) =>
       Effect.gen(function* () {
         progress.addUnsafe(yield* bulk.write(folded))
-        yield* tables.scannedTo({ after, events: progress.eventsUnsafe(), scanned })
+        yield* tables.scannedTo({ startedAt, after, events: progress.eventsUnsafe(), scanned })
         yield* progress.tell("reading the log")
       })
     )
@@ -97,12 +101,12 @@ export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
   yield* Effect.repeat(follow, { until: (loaded) => loaded <= smallStep })
   yield* tables.analyze
   yield* progress.tell("exchanging the tables")
-  // Looked at each time: where the COMMIT of a try was done and its answer lost, the tables have been exchanged.
+  // Looked at each time: where the COMMIT of a try was done and its answer lost, the tables have been exchanged. Another process may have
+  // begun a rebuild since, where the connection of the claim was lost as well.
   const exchange = Effect.flatMap(tables.progress, (left) =>
-    left === undefined ? Effect.void : Effect.andThen(follow, tables.swap(follow))
+    left?.startedAt === startedAt ? Effect.andThen(follow, tables.swap(follow)) : Effect.void
   )
-  yield* Effect.retry(exchange, { times: swapTriesMax })
-  yield* tables.dropOld
+  yield* Effect.retry(Effect.andThen(exchange, tables.dropOld), swapTries)
   if (hasSums(projection)) yield* fillSums
   return {
     projection: prefixOf(projection),

@@ -54,9 +54,11 @@ const noteProgress = `
   ON CONFLICT (prefix) DO UPDATE SET started_at = excluded.started_at, scanned = excluded.scanned,
     after_account = excluded.after_account, after_version = excluded.after_version, events = excluded.events`
 
-const scanned = progressColumns.pick("prefix", "account", "version", "events", "scanned")
+const scanned = progressColumns.pick("prefix", "account", "version", "events", "scanned", "startedAt")
+/** Not of another rebuild, which was begun after this one lost its claim. */
 const noteScanned = `
-  UPDATE projection_rebuilds SET after_account = $2, after_version = $3, events = $4, scanned = $5 WHERE prefix = $1`
+  UPDATE projection_rebuilds SET after_account = $2, after_version = $3, events = $4, scanned = $5
+  WHERE prefix = $1 AND started_at = $6`
 
 const endProgress = "DELETE FROM projection_rebuilds WHERE prefix = $1"
 
@@ -125,11 +127,10 @@ export const makeRebuildTables = Effect.fnUntraced(function* (projection: Projec
     progress: Effect.map(run(progressOf, [PgTypes.text(prefix)]), ([row]) =>
       row === undefined ? undefined : toProgress(row)
     ),
-    /** Makes empty tables. The writers' tails must be from before the log is read: what is later is found behind them. */
+    /** Makes empty tables, and answers when. The writers' tails must be from before the log is read: what is later is found behind them. */
     begin: (tails: ReadonlyMap<WriterId, number>) =>
       inTransaction(sql, boundOf(limits), (own) => begin(own, parts, tails)),
-    scannedTo: (to: Omit<RebuildProgress, "startedAt">) =>
-      run(noteScanned, scanned.values({ ...to, ...to.after, prefix })),
+    scannedTo: (to: RebuildProgress) => run(noteScanned, scanned.values({ ...to, ...to.after, prefix })),
     /** Makes the indexes that `begin` left out, once all rows are there. Nothing to do where they were made. */
     index: Effect.forEach(
       projection.appended ?? [],
@@ -182,6 +183,7 @@ const begin = Effect.fnUntraced(function* (run: Run, parts: Parts, tails: Readon
   const startedAt = yield* Clock.currentTimeMillis
   const none = { scanned: false, account: "", version: 0, events: 0 }
   yield* run(noteProgress, progressColumns.values({ prefix, startedAt, ...none }))
+  return startedAt
 })
 
 /** The indexes of a table are made all together or not at all, so a table that has one has all. */
