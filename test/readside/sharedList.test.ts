@@ -321,6 +321,25 @@ describe("the list of the log's end", () => {
     assert.deepEqual(versionsOf(quick), ["a@11"])
   })
 
+  it("keeps the less of large events, which count for several", () => {
+    const { list, seat } = openList(10)
+    const slow = seat("")
+    const writer = new EventWriter("w")
+    const publishLarge = (seq: number): void => {
+      const [row = assert.fail("no event")] = writer.decide(seq === 1 ? openAccount("a") : deposit("a", 1n))
+      const events = [{ ...row, context: "x".repeat(5_000) }]
+      Effect.runSync(list.takingCut(noWriters))
+      list.publish(
+        [new SharedCommit({ writerId: "w", seq, events }, `place ${seq - 1}`, `place ${seq}`)],
+        `place ${seq}`
+      )
+    }
+    for (let seq = 1; seq <= 2; seq++) publishLarge(seq)
+    assert.isUndefined(slow.lostAt)
+    publishLarge(3)
+    assert.deepEqual(slow.lostAt, { cut: 2, cursor: "place 0" })
+  })
+
   it("brings a follower what was published between its cut and its seat", () => {
     const { list, publish } = openList(1_000)
     const place = placeOf(list)

@@ -9,6 +9,7 @@
  */
 import { Effect, Latch, Result } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
+import { bytesOf } from "../../domain/StoredEvent.ts"
 import { FollowerIndex } from "./FollowerIndex.ts"
 import type { ListedCut } from "./MergedTails.ts"
 import type { SharedCommit, SharedEvent } from "./SharedEvent.ts"
@@ -16,6 +17,8 @@ import { Waiters, type WaitingGroup, WakeQueue } from "./WakeInTurns.ts"
 
 /** The places of all commits that are kept, in characters: each is printed with its commit. */
 const printedMax = 16_000_000
+/** An event counts for one in so many characters of it: most are smaller, those of journals with the longest metadata several times as large. */
+const eventBytes = 2_000
 /** Events that are noted for those that follow them take so much less room than the event itself. */
 const notesAnEvent = 16
 
@@ -172,7 +175,7 @@ const batchOf = (
 ): SharedBatch => {
   let [weight, printed] = [0, 0]
   for (const commit of commits) {
-    weight += commit.events.length
+    for (const { row } of commit.events) weight += Math.ceil(bytesOf(row) / eventBytes)
     // Each event is printed with its place as well, for streams of HTTP.
     printed += (commit.before.length + commit.after.length) * (1 + commit.events.length)
   }

@@ -144,7 +144,7 @@ export const readSideLimits = limitGroup("CHRONICLE", {
   ),
   subscribeSharedEventsMax: limit(
     20_000,
-    "Events that this reader keeps for those that have not taken them; a subscription that is further behind reads the log by itself."
+    "Events that this reader keeps for those that have not taken them, one of more than 2,000 characters for several; a subscription that is further behind reads the log by itself."
   ),
   subscribeEventsMax: limit(1_000, "Events that a subscription reads from the log at once, about."),
   subscribeCommitsMax: limit(
