@@ -1,4 +1,4 @@
-/** What waits for all peers of a listener together: it is bounded, and the connection for which most waits pays, whoever is answered. */
+/** What waits for all peers of a listener together: it is bounded, and the connection for which most waits pays, whichever of them is answered. */
 import { Socket as NetSocket } from "node:net"
 import { assert, it } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
@@ -63,7 +63,7 @@ it.live("closes the connection for which most waits, not the one that is answere
     yield* answer(1, 3 * mib)
     yield* answer(2, 0.1 * mib)
     assert.deepStrictEqual(open(), [1, 2])
-    // What waited for it waits no more, in the same turn: nobody else pays for it.
+    // What waited for it waits no more, in the same turn: no other connection pays for it.
     yield* answer(1, 1 * mib)
     yield* answer(2, 0.1 * mib)
     assert.deepStrictEqual(open(), [1, 2])
