@@ -1,6 +1,6 @@
 /** The routes of webhooks: made with a secret that is shown once, seen within the caller's prefixes, changed by administrators. */
 import { assert, layer } from "@effect/vitest"
-import { Context, Effect, Layer, Redacted } from "effect"
+import { Clock, Context, Effect, Layer, Redacted } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { Webhooks } from "../../src/actors/webhooks/Webhooks.ts"
 import { defaultWebhookLimits, WebhookConfig } from "../../src/infra/config/WebhookConfig.ts"
@@ -9,6 +9,7 @@ import { WebhookSender } from "../../src/infra/webhooks/WebhookSender.ts"
 import { WebhookStore } from "../../src/infra/webhooks/WebhookStore.ts"
 import { memoryLedger, token } from "../support/callers.ts"
 import { type Send, sendInMemory } from "../support/httpWorld.ts"
+import { settable } from "../support/settableClock.ts"
 
 const tokens = [
   token("reader", ["read"]),
@@ -83,7 +84,8 @@ layer(world, { excludeTestServices: true })("webhooks over HTTP", (it) => {
 
   /** The API over endpoints whose database does as the test says with each change, and what it has of them. */
   const overStore = Effect.fnUntraced(function* (
-    withChange: <A>(change: Effect.Effect<A, StoreUnavailable>) => Effect.Effect<A, StoreUnavailable>
+    withChange: <A>(change: Effect.Effect<A, StoreUnavailable>) => Effect.Effect<A, StoreUnavailable>,
+    clock?: Clock.Clock
   ) {
     const store = Context.get(yield* Layer.build(Layer.fresh(WebhookStore.layerMemory)), WebhookStore)
     const webhooks = Webhooks.layer.pipe(
@@ -99,8 +101,11 @@ layer(world, { excludeTestServices: true })("webhooks over HTTP", (it) => {
         SecureRandom.layerWebCrypto
       ])
     )
+    const context = yield* Layer.build(Layer.fresh(webhooks)).pipe(
+      Effect.provideService(Clock.Clock, clock ?? (yield* Clock.Clock))
+    )
     const send = yield* sendInMemory({ tokens }).pipe(
-      Effect.provideService(Webhooks, Context.get(yield* Layer.build(Layer.fresh(webhooks)), Webhooks))
+      Effect.provideService(Webhooks, Context.get(context, Webhooks))
     )
     return { send, store }
   })
@@ -147,9 +152,12 @@ layer(world, { excludeTestServices: true })("webhooks over HTTP", (it) => {
     Effect.scoped(
       Effect.gen(function* () {
         let isAway = false
-        const { send } = yield* overStore((change) =>
-          Effect.suspend(() => (isAway ? Effect.fail(lost) : change))
-        )
+        const { clock, pass } = settable(yield* Clock.Clock)
+        const { send } = yield* overStore((change) => {
+          if (!isAway) return change
+          pass(13_000)
+          return Effect.fail(lost)
+        }, clock)
         const made = yield* ask(send, "boss", "POST", "", { url })
         isAway = true
         yield* Effect.forEach(

@@ -81,7 +81,7 @@ class PerhapsChanged extends Unavailable {
   }
 }
 
-/** For how long a change whose answer was lost is sent again, and the pause before each time, in milliseconds. */
+/** For how long after its first failure a change is sent again, and the pause before each time, in milliseconds. */
 const againMs = 3_000
 const againPauseMs = 300
 
@@ -93,16 +93,18 @@ const makeChange =
   (clock: Clock.Clock) =>
   <A>(sendOnce: (isAgain: boolean) => Effect.Effect<A, StoreUnavailable>): Effect.Effect<A, Unavailable> =>
     Effect.suspend(() => {
-      const until = elapsedMsUnsafe(clock) + againMs
+      let until: number | undefined
       const send = (isAgain: boolean): Effect.Effect<A, Unavailable> =>
-        Effect.catch(sendOnce(isAgain), ({ reason, store: what }) =>
-          elapsedMsUnsafe(clock) < until
-            ? Effect.delay(
-                Effect.suspend(() => send(true)),
-                againPauseMs
-              )
-            : Effect.fail(new PerhapsChanged({ what, reason }))
-        )
+        Effect.catch(sendOnce(isAgain), ({ reason, store: what }) => {
+          const now = elapsedMsUnsafe(clock)
+          // Counted from here: a host that fell silent is given up only after longer than that.
+          until ??= now + againMs
+          if (now >= until) return Effect.fail(new PerhapsChanged({ what, reason }))
+          return Effect.delay(
+            Effect.suspend(() => send(true)),
+            againPauseMs
+          )
+        })
       return send(false)
     })
 
