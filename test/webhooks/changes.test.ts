@@ -67,3 +67,17 @@ it.effect(
       assert.strictEqual(sent(), 2)
     })
 )
+
+it.effect(
+  "an endpoint is told as deleted where the answer to that was lost, and one that never was is not",
+  () =>
+    Effect.gen(function* () {
+      for (const [id, isRemoved] of [
+        ["wh_1", true],
+        ["wh_2", false]
+      ] as const) {
+        const { webhooks } = yield* world(1, true)
+        assert.strictEqual(yield* after(15_000, webhooks.remove(id)), isRemoved, id)
+      }
+    })
+)

@@ -179,6 +179,12 @@ const make = Effect.gen(function* () {
     return webhook === undefined ? undefined : { webhook, secret }
   })
 
+  const remove = Effect.fn("Webhooks.remove")(function* (id: string) {
+    // Of one that was there and is not any more, an earlier sending was carried out whose answer was lost.
+    if ((yield* Effect.mapError(store.find(id), unavailable)) === undefined) return false
+    return yield* change((isAgain) => Effect.map(store.remove(id), (isRemoved) => isRemoved || isAgain))
+  })
+
   return {
     create: yield* makeCreate(newSecret),
     list: Effect.mapBoth(store.list, { onFailure: unavailable, onSuccess: (rows) => rows.map(viewOf) }),
@@ -187,8 +193,7 @@ const make = Effect.gen(function* () {
     pause: (id) => shown(change(() => store.setState(id, "paused"))),
     resume: (id) => shown(change(() => store.setState(id, "active"))),
     rotate,
-    // What is not there any more was there before.
-    remove: (id) => change((isAgain) => Effect.map(store.remove(id), (isRemoved) => isRemoved || isAgain)),
+    remove,
     summary: Effect.mapError(store.summary, unavailable)
   } satisfies Webhooks["Service"]
 })
