@@ -278,6 +278,50 @@ it.effect("nor is one that is under way by itself meanwhile", () =>
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
+it.effect("but what follows in such a batch is not done before that", () =>
+  Effect.gen(function* () {
+    const { faulty, inner, node: first } = yield* heldNode(["a", "e"])
+    yield* first.stop
+    const node = yield* startNode("later", { store: faulty.store })
+    yield* node.send(deposit("e", 1n))
+    faulty.script = ({ method }) => (method === "readStreams" ? "unavailable" : undefined)
+    const alone = transfer("e", "a", 1n, "alone")
+    const batch = [deposit("a", 1n), deposit("a", 1n), alone, withdraw("e", 1n, "behind")]
+    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    yield* TestClock.adjust(deadlineMs / 2)
+    const waiting = yield* sendAll(node, [alone])
+    yield* TestClock.adjust(deadlineMs / 2 + 100)
+    faulty.script = () => undefined
+    yield* TestClock.adjust(deadlineMs)
+    assert.deepStrictEqual(yield* outcomes(waiting), ["Accepted"])
+    assert.deepStrictEqual((yield* Fiber.join(sent)).slice(2).map(outcomeOf), ["Replayed", "Unavailable"])
+    const ids = (yield* readStream(inner, "e")).map(({ commandId }) => String(commandId))
+    assert.deepStrictEqual(ids.slice(3), ["alone"])
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.effect("nor is a command of such a batch decided once another one of its id was refused", () =>
+  Effect.gen(function* () {
+    const { faulty, inner, node: first } = yield* heldNode(["a", "c", "d"])
+    yield* first.stop
+    const node = yield* startNode("later", { store: faulty.store })
+    yield* node.send(deposit("c", 1n))
+    faulty.script = ({ method }) => (method === "readStreams" ? "unavailable" : undefined)
+    const batch = [deposit("a", 1n), deposit("a", 1n), transfer("c", "d", 1n), deposit("c", 1n, "twice")]
+    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    yield* TestClock.adjust(deadlineMs / 2)
+    faulty.hold("findCommands")
+    const other = yield* sendAll(node, [withdraw("c", 1_000n, "twice")])
+    yield* until("its id is looked up", () => faulty.held() === 1)
+    yield* TestClock.adjust(deadlineMs / 2 + 100)
+    faulty.release()
+    yield* TestClock.adjust(deadlineMs)
+    assert.deepStrictEqual(yield* outcomes(other), ["InsufficientFunds"])
+    assert.deepStrictEqual((yield* Fiber.join(sent)).slice(2).map(outcomeOf), ["Unavailable", "Unavailable"])
+    assert.lengthOf(yield* readStream(inner, "c"), 3)
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
 it.effect("a repeat that is known to be in the log is never told that nothing was done", () =>
   Effect.gen(function* () {
     const { faulty, node: first } = yield* heldNode(["a"])

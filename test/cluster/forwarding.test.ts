@@ -11,16 +11,20 @@ import { allShards } from "../../src/domain/Shard.ts"
 import { ByteWriter } from "../../src/infra/cluster/CompactCodec.ts"
 import { defaultClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
 import { defaultLimits, type LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { FaultyStore } from "../support/faultyStore.ts"
 import {
   deposit,
   fund,
   memoryStores,
   outcomeOf,
   quiet,
+  readStream,
   startNode,
   tally,
   toCommand,
   transfer,
+  until,
   withdraw
 } from "../support/ledgerWorld.ts"
 
@@ -330,4 +334,32 @@ it.effect(
       assert.isTrue(isAnswered)
       assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), { Unavailable: 2_500 })
     }).pipe(scenario)
+)
+
+/** This node has the accounts that end with 2, over a store that can be held; group 1 is of a node that stands still. */
+const besideSilent = Effect.gen(function* () {
+  const inner = yield* EventStore
+  const faulty = FaultyStore.over(inner)
+  const placement: Placing = { ...silentAt([1]), owns: (account) => account.endsWith("2") }
+  const node = yield* startNode("beside", { placement, store: faulty.store })
+  yield* fund(node, ["near2"], 100n)
+  return { faulty, inner, node }
+})
+
+it.effect("behind a command that was given up none is decided once another one of its id was refused", () =>
+  Effect.gen(function* () {
+    const { faulty, inner, node } = yield* besideSilent
+    const batch = [transfer("far1", "near2", 1n), deposit("near2", 1n, "twice")].map(toCommand)
+    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch))
+    yield* TestClock.adjust(defaultLimits.commandDeadlineMs / 2)
+    faulty.hold("findCommands")
+    const other = yield* Effect.forkChild(Effect.result(node.send(withdraw("near2", 1_000n, "twice"))))
+    yield* until("its id is looked up", () => faulty.held() === 1)
+    yield* TestClock.adjust(patienceMs - defaultLimits.commandDeadlineMs / 2)
+    faulty.release()
+    yield* TestClock.adjust(1_000)
+    assert.strictEqual(outcomeOf(yield* Fiber.join(other)), "InsufficientFunds")
+    assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), ["Indeterminate", "Unavailable"])
+    assert.lengthOf(yield* readStream(inner, "near2"), 2)
+  }).pipe(scenario)
 )

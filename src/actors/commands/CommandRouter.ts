@@ -146,9 +146,11 @@ const make = Effect.gen(function* () {
   const withhold = (command: Command): Effect.Effect<Outcome> => {
     if (command._tag === "Reverse") return Effect.result(refuseReversal(command, withheld.exit))
     return Effect.result<Receipt, CommandError, never>(
-      deduplication.isKnown(command.commandId)
-        ? Effect.callback((resume) => void executor.submit(command, resume, "Host"))
-        : refuse(withheld.exit)
+      Effect.suspend(() =>
+        deduplication.isSettled(command)
+          ? Effect.callback((resume) => void executor.submit(command, resume, "Host"))
+          : refuse(withheld.exit)
+      )
     )
   }
 

@@ -5,6 +5,7 @@
 import { Context, Data, Effect, Exit, FiberSet, Latch, Layer } from "effect"
 import { accountsOf, type Command } from "../../domain/Command.ts"
 import { CommandIdReused } from "../../domain/Errors.ts"
+import { hashCommand } from "../../domain/HashChain.ts"
 import type { CommandId } from "../../domain/Ids.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
@@ -45,8 +46,13 @@ export class Deduplication extends Context.Service<
   {
     /** `hashOf` answers the hash of the command, which is costly; it is called only where the id is known. */
     readonly find: (command: Command, hashOf: () => string) => Found
-    /** An id that was accepted lately, or is in flight: its outcome is known, or will be, and nothing has to be decided for it. */
+    /** An id that was accepted lately, or is in flight, be it of this command or of another. */
     readonly isKnown: (commandId: CommandId) => boolean
+    /**
+     * The outcome of this command is known, or it is under way: nothing is decided for it where it is submitted in this same step. Not where
+     * another command of its id is under way, for once that is refused this one would be decided.
+     */
+    readonly isSettled: (command: Command) => boolean
     readonly remember: (command: PendingCommand, receipt: Receipt) => void
     /** True while the log should be asked for ids before they are decided. */
     readonly mustCheckLogFirst: (nowMs: number) => boolean
@@ -85,6 +91,10 @@ const make = Effect.gen(function* () {
       return Found.Remembered({ exit: receipt === undefined ? reused(commandId) : Exit.succeed(receipt) })
     },
     isKnown: (commandId) => inFlight.get(commandId) !== undefined || recent.has(commandId),
+    isSettled: (command) => {
+      const same = inFlight.get(command.commandId)
+      return same === undefined ? recent.has(command.commandId) : same.commandHash === hashCommand(command)
+    },
     remember: (command, receipt) => recent.keep(command.commandHash, receipt, accountsOf(command.command)),
     mustCheckLogFirst: (now) => now < checkLogUntil,
     noteRepeat: (now) => {

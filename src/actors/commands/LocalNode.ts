@@ -274,7 +274,7 @@ const makeSubmitAll = Effect.fnUntraced(function* (
   const clock = yield* LedgerClock
   const loadAll = yield* makeLoadAll(headOf)
   const paced = yield* makePacing
-  const { isKnown } = yield* Deduplication
+  const { isSettled } = yield* Deduplication
 
   return Effect.fnUntraced(function* (commands: ReadonlyArray<Command>, sender: Sender) {
     const outcomes = new Outcomes(commands.length)
@@ -298,8 +298,11 @@ const makeSubmitAll = Effect.fnUntraced(function* (
       if (undecided.size > 0) for (const before of undecidedBefore(command, undecided)) yield* waitFor(before)
       if (isStuck && hasToWait(command, undecided)) {
         // What took effect before, or is under way by itself, is told. Nothing is decided that could come behind what is not.
-        if (isKnown(command.commandId)) executor.submit(command, outcomes.replyTo(nth), sender)
-        else executor.refuseUnread(outcomes.replyTo(nth))
+        if (!isSettled(command)) executor.refuseUnread(outcomes.replyTo(nth))
+        else {
+          const pending = executor.submit(command, outcomes.replyTo(nth), sender)
+          if (pending?.phase === "loading") for (const id of pending.accounts) undecided.set(id, pending)
+        }
         continue
       }
       for (let pause = pauseBefore(command); pause !== undefined; pause = pauseBefore(command)) yield* pause
@@ -390,7 +393,7 @@ const makeDispatch = Effect.fnUntraced(function* (
 
 /** Which commands of a batch stand before one with an account in common that was accepted, or is under way, though they were not. */
 const makeOvertakenIn = Effect.gen(function* () {
-  const { isKnown } = yield* Deduplication
+  const deduplication = yield* Deduplication
   const store = yield* EventStore
   return Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
     const found = yield* Effect.option(store.findCommands(commands.map(({ commandId }) => commandId)))
@@ -399,8 +402,8 @@ const makeOvertakenIn = Effect.gen(function* () {
     const landed = new Set(found.value.map(({ commandId }) => commandId))
     return overtakenOf(commands, (index) => {
       const command = commands[index]
-      const isSettled = command !== undefined && (isKnown(command.commandId) || landed.has(command.commandId))
-      return isSettled ? "settled" : "open"
+      if (command === undefined) return "open"
+      return landed.has(command.commandId) || deduplication.isSettled(command) ? "settled" : "open"
     })
   })
 })
