@@ -235,8 +235,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "a query does not wait for its read token",
     theme: "readSide",
     file: "src/infra/readmodel/Queries.ts",
-    from: "if (token === undefined) return Effect.succeed([])",
-    to: "if (token !== '') return Effect.succeed([])"
+    from: "if (token === undefined) return []",
+    to: "if (token !== '') return []"
   },
   {
     name: "the reconciler moves its cursor past commits that it did not load",

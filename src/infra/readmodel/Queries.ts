@@ -2,7 +2,7 @@
  * Answers queries from the read model: balances, statements by pages, transfers, sums. A query with a read token waits,
  * bounded, until the read model has reached the write that the token came from.
  */
-import { Context, Effect, Latch, Layer, Option, Result, Schema } from "effect"
+import { Clock, Context, Effect, Latch, Layer, Option, Result, Schema } from "effect"
 import type { HoldRow, OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
 import {
   AccountNotFound,
@@ -24,6 +24,7 @@ import { intervalFault } from "../../domain/InstantText.ts"
 import type { Asset } from "../../domain/Money.ts"
 import { lastOfEach, type Position, parseToken, printToken } from "../../domain/Receipt.ts"
 import { Counterparty } from "../../domain/Views.ts"
+import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
@@ -142,15 +143,16 @@ const positionsMax = 2_500
 const makeQueries = Effect.gen(function* () {
   const readModel = yield* ReadModel
   const { pageMax } = yield* ReadSideConfig
-  const awaitAll = yield* makeAwaitAll
-  const awaitToken = (token: string | undefined) => Effect.asVoid(awaitAll(token))
+  const { awaitToken, visible } = yield* makeAwaitTokens
 
-  const balance = Effect.fn("Queries.balance")(function* (account: AccountId, asked: ReadConsistency = {}) {
-    const reached = yield* awaitAll(asked.readToken)
+  const headOf = Effect.fnUntraced(function* (account: AccountId, reached: ReadonlyArray<Position>) {
     const head = (yield* answered(readModel.heads([account]))).get(account)
     yield* Effect.fromResult(notBefore(reached, account, head?.account.version ?? 0))
     return head ?? (yield* new AccountNotFound({ account }))
   })
+  const balance = Effect.fn("Queries.balance")((account: AccountId, asked: ReadConsistency = {}) =>
+    visible(asked.readToken, (reached) => headOf(account, reached))
+  )
 
   const statement = Effect.fn("Queries.statement")(function* (
     account: AccountId,
@@ -167,15 +169,17 @@ const makeQueries = Effect.gen(function* () {
     if (counterparty !== undefined && !isCounterparty(counterparty)) {
       return yield* InvalidCommand.at("counterparty", "must be the id of an account or of a contra account")
     }
-    const reached = yield* awaitAll(asked.readToken)
-    // One more than asked tells whether there is a next page.
-    const found = yield* answered(
-      readModel.statement({ account, axis, from, to, types, counterparty, limit: limit + 1, ...begin })
+    const { asset, opening, closing, version, lines } = yield* visible(
+      asked.readToken,
+      Effect.fnUntraced(function* (reached) {
+        // One more than asked tells whether there is a next page.
+        const found = yield* answered(
+          readModel.statement({ account, axis, from, to, types, counterparty, limit: limit + 1, ...begin })
+        )
+        yield* Effect.fromResult(notBefore(reached, account, found?.version ?? 0, begin.upTo))
+        return found ?? (yield* new AccountNotFound({ account }))
+      })
     )
-    // Further pages by effective time are of the version of the first.
-    if (begin.upTo === undefined) yield* Effect.fromResult(notBefore(reached, account, found?.version ?? 0))
-    if (found === undefined) return yield* new AccountNotFound({ account })
-    const { asset, opening, closing, version, lines } = found
     const page = pageOf(lines, limit, (line) => printLineCursor(axis, line, version))
     return { ...page, asset, opening, closing }
   })
@@ -193,7 +197,7 @@ const makeQueries = Effect.gen(function* () {
       const heads = yield* answered(readModel.accounts({ prefix: asked.prefix, after, limit: limit + 1 }))
       return pageOf(heads, limit, (head) => head.account.id)
     }),
-    ...(yield* makeHoldQueries(balance, awaitToken)),
+    ...(yield* makeHoldQueries(headOf, awaitToken, visible)),
     contraBalances: answered(readModel.contras).pipe(Effect.withSpan("Queries.contraBalances")),
     trialBalance: answered(readModel.trialBalance).pipe(Effect.withSpan("Queries.trialBalance")),
     awaitToken
@@ -202,25 +206,27 @@ const makeQueries = Effect.gen(function* () {
 
 /**
  * Fails where an answer is of an earlier version than the one that its token was found to have reached: the rows of an account go back where
- * they turn out not to be of the log and are reloaded, or where the read model lost some.
+ * they turn out not to be of the log and are reloaded, or where the read model lost some. `upTo` is the version that is asked for, of which
+ * further pages are.
  */
 const notBefore = (
   reached: ReadonlyArray<Position>,
   account: AccountId,
-  version: Version
+  version: Version,
+  upTo = Number.POSITIVE_INFINITY
 ): Result.Result<void, NotYetVisible> => {
   const wanted = reached.find((one) => one.account === account)
-  return wanted === undefined || version >= wanted.version
+  return wanted === undefined || version >= Math.min(wanted.version, upTo)
     ? Result.succeed(undefined)
     : Result.fail(
         new NotYetVisible({ wanted: printToken([wanted]), reached: printToken([{ account, version }]) })
       )
 }
 
-/** `balance` waits for a read token. */
 const makeHoldQueries = Effect.fnUntraced(function* (
-  balance: Queries["Service"]["balance"],
-  awaitToken: (token: string | undefined) => Effect.Effect<void, QueryError>
+  headOf: (account: AccountId, reached: ReadonlyArray<Position>) => Effect.Effect<OpenedHead, QueryError>,
+  awaitToken: AwaitTokens["awaitToken"],
+  visible: AwaitTokens["visible"]
 ) {
   const readModel = yield* ReadModel
   const now = yield* AnswerClock
@@ -230,10 +236,18 @@ const makeHoldQueries = Effect.fnUntraced(function* (
       const limit = yield* Effect.fromResult(limitOf(asked, pageMax))
       const before = yield* Effect.fromResult(boundOf("expiringBefore", asked.expiringBefore))
       const after = asked.cursor === undefined ? "" : yield* Effect.fromResult(holdIdOf(asked.cursor))
-      // The account's own time may be ahead of this node's.
-      const { recordedAt } = yield* balance(account, asked)
-      const openAt = Math.max(yield* now, recordedAt)
-      const rows = yield* answered(readModel.holds({ account, openAt, before, after, limit: limit + 1 }))
+      const rows = yield* visible(
+        asked.readToken,
+        Effect.fnUntraced(function* (reached) {
+          // The account's own time may be ahead of this node's.
+          const { recordedAt } = yield* headOf(account, reached)
+          const openAt = Math.max(yield* now, recordedAt)
+          const found = yield* answered(readModel.holds({ account, openAt, before, after, limit: limit + 1 }))
+          // The rows may have gone back between the two statements.
+          if (reached.length > 0) yield* headOf(account, reached)
+          return found
+        })
+      )
       return pageOf(rows, limit, ({ hold }) => hold)
     }),
     holdsByExpiry: Effect.fn("Queries.holdsByExpiry")(function* (asked: HoldsByExpiryQuery = {}) {
@@ -312,7 +326,6 @@ const placesOfOne = 500
 const makeAwaitPositions = Effect.gen(function* () {
   const readModel = yield* ReadModel
   const waiters = yield* ProjectionWaiters
-  const { queryDeadlineMs } = yield* LedgerConfig
   const { tokenWaitersMax } = yield* ReadSideConfig
   const placesMax = Math.max(1, Math.floor(tokenWaitersMax / placesOfOne))
   yield* keepLooking
@@ -339,11 +352,14 @@ const makeAwaitPositions = Effect.gen(function* () {
     return true
   })
 
-  return (positions: ReadonlyArray<Position>): Effect.Effect<void, Unavailable | NotYetVisible> =>
+  return (
+    positions: ReadonlyArray<Position>,
+    withinMs: number
+  ): Effect.Effect<void, Unavailable | NotYetVisible> =>
     Effect.gen(function* () {
       const missing = (yield* missingOf(positions)).map(({ wanted }) => wanted)
       if (missing.length === 0) return
-      const isReached = yield* waiters.inTime(reachAll(missing), queryDeadlineMs)
+      const isReached = yield* waiters.inTime(reachAll(missing), withinMs)
       if (Option.contains(isReached, true)) return
       const still = yield* missingOf(missing)
       if (still.length === 0) return
@@ -354,22 +370,48 @@ const makeAwaitPositions = Effect.gen(function* () {
     }).pipe(Effect.catchTag("StoreUnavailable", (error) => Effect.fail(unavailable(error))))
 })
 
-/** Waits for a read token, and answers what was reached, one position of each account. */
-const makeAwaitAll = Effect.gen(function* () {
+interface AwaitTokens {
+  readonly awaitToken: (token: string | undefined) => Effect.Effect<void, QueryError>
+  /**
+   * What `answer` finds once the read token was reached, of which it is given one position of each account. Where it is `NotYetVisible`, as
+   * the rows have gone back meanwhile, they are waited for again, within the deadline.
+   */
+  readonly visible: <A>(
+    token: string | undefined,
+    answer: (reached: ReadonlyArray<Position>) => Effect.Effect<A, QueryError>
+  ) => Effect.Effect<A, QueryError>
+}
+
+const makeAwaitTokens = Effect.gen(function* () {
+  const clock = yield* Clock.Clock
+  const { queryDeadlineMs } = yield* LedgerConfig
+  const { tokenPollMs } = yield* ReadSideConfig
   const awaitPositions = yield* makeAwaitPositions
 
-  return (token: string | undefined): Effect.Effect<ReadonlyArray<Position>, QueryError> => {
-    if (token === undefined) return Effect.succeed([])
-    return Effect.flatMap(
-      Effect.fromResult(parseToken(token)),
-      (positions): Effect.Effect<ReadonlyArray<Position>, QueryError> => {
-        if (positions.length > positionsMax)
-          return Effect.fail(InvalidCommand.at("readToken", `has more than ${positionsMax} positions`))
-        const last = lastOfEach(positions)
-        return Effect.as(awaitPositions(last), last)
+  const awaitAll = Effect.fnUntraced(function* (token: string | undefined, withinMs: number) {
+    if (token === undefined) return []
+    const positions = yield* Effect.fromResult(parseToken(token))
+    if (positions.length > positionsMax)
+      return yield* InvalidCommand.at("readToken", `has more than ${positionsMax} positions`)
+    const last = lastOfEach(positions)
+    yield* awaitPositions(last, withinMs)
+    return last
+  })
+
+  const awaitToken: AwaitTokens["awaitToken"] = (token) => Effect.asVoid(awaitAll(token, queryDeadlineMs))
+  const visible: AwaitTokens["visible"] = (token, answer) =>
+    Effect.gen(function* () {
+      const startedMs = elapsedMsUnsafe(clock)
+      let leftMs = queryDeadlineMs
+      while (true) {
+        const found = yield* Effect.result(answer(yield* awaitAll(token, leftMs)))
+        leftMs = queryDeadlineMs - (elapsedMsUnsafe(clock) - startedMs) - tokenPollMs
+        if (Result.isSuccess(found) || found.failure._tag !== "NotYetVisible" || leftMs <= 0)
+          return yield* Effect.fromResult(found)
+        yield* Effect.sleep(tokenPollMs)
       }
-    )
-  }
+    })
+  return { awaitToken, visible }
 })
 
 const isAccountId = Schema.is(AccountId)
