@@ -363,3 +363,26 @@ it.effect("behind a command that was given up none is decided once another one o
     assert.lengthOf(yield* readStream(inner, "near2"), 2)
   }).pipe(scenario)
 )
+
+it.effect("behind a command that was given up those that are under way are waited for together", () =>
+  Effect.gen(function* () {
+    const { faulty, node } = yield* besideSilent
+    const alone = Array.from({ length: 5 }, (_, nth) => deposit("near2", 1n, `alone-${nth}`))
+    const reversal: CommandInput = { _tag: "Reverse", original: "none", reason: "wrong" }
+    const batch = [transfer("far1", "near2", 1n), ...alone.flatMap((one) => [one, reversal])]
+    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    yield* TestClock.adjust(defaultLimits.commandDeadlineMs / 2)
+    faulty.hold("commit")
+    for (const one of alone) yield* Effect.forkChild(Effect.result(node.send(one)))
+    yield* until("their commit is held", () => faulty.held() === 1)
+    yield* TestClock.adjust(2 * patienceMs)
+    const isAnswered = sent.pollUnsafe() !== undefined
+    faulty.release()
+    yield* TestClock.adjust(1_000)
+    assert.isTrue(isAnswered)
+    assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), {
+      Indeterminate: 6,
+      Unavailable: 5
+    })
+  }).pipe(scenario)
+)

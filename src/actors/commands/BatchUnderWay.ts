@@ -16,7 +16,7 @@ const error = new Unavailable({
 })
 
 /** What is told of a command that is not sent any more. */
-export const withheld = { outcome: Result.fail(error), exit: Exit.fail(error) }
+export const withheld = { error, outcome: Result.fail(error), exit: Exit.fail(error) }
 
 const isOpen = (outcome: Outcome): boolean => {
   if (Result.isSuccess(outcome)) return false
@@ -30,7 +30,7 @@ export class BatchUnderWay {
   readonly #deadlineMs: number
   readonly #elapsedMs: () => number
   readonly #silent = new Set<string | undefined>()
-  #isOver = false
+  #overAtMs: number | undefined
 
   constructor(room: Semaphore.Semaphore, deadlineMs: number, elapsedMs: () => number) {
     this.room = room
@@ -40,13 +40,19 @@ export class BatchUnderWay {
 
   /** A command had no outcome in all its time: nothing is sent that stands behind it, on any way. */
   get isOver(): boolean {
-    return this.#isOver
+    return this.#overAtMs !== undefined
+  }
+
+  /** Until then what is not sent any more, and is under way by itself, is waited for: all of it together as long as for one command. */
+  get waitsUntilMs(): number {
+    return (this.#overAtMs ?? this.#elapsedMs()) + this.#deadlineMs
   }
 
   /** Answers whether one of these, which were sent at `sentAtMs`, had no outcome in all its time. */
   note(outcomes: ReadonlyArray<Outcome>, sentAtMs: number): boolean {
-    const isOver = this.#elapsedMs() - sentAtMs >= this.#deadlineMs && outcomes.some(isOpen)
-    this.#isOver ||= isOver
+    const now = this.#elapsedMs()
+    const isOver = now - sentAtMs >= this.#deadlineMs && outcomes.some(isOpen)
+    if (isOver) this.#overAtMs ??= now
     return isOver
   }
 

@@ -19,7 +19,7 @@ import { CommandExecutor, type Sender } from "./CommandExecutor.ts"
 import { Deduplication } from "./Deduplication.ts"
 import { Forwarding, moving, saysNothingWasDone } from "./Forwarding.ts"
 import { InFlightCommands, unavailable } from "./InFlightCommands.ts"
-import { LocalNode } from "./LocalNode.ts"
+import { LocalNode, Outcomes } from "./LocalNode.ts"
 import { Lookups } from "./Lookups.ts"
 import { resolveReversal } from "./Originals.ts"
 
@@ -103,13 +103,13 @@ const make = Effect.gen(function* () {
     Effect.suspend(() => {
       const now = clock.elapsedUnsafe()
       const refusal = admission.check([], [], sender !== "Host", now)
-      if (refusal !== undefined) return refuseReversal(command, refusal)
+      if (refusal !== undefined) return Effect.catch(refusal, (error) => refuseReversal(command, error))
       const resolved = Effect.timeoutOrElse(lookups.run(resolveReversal(store, command), lookupsFull), {
         duration: limits.commandDeadlineMs,
         orElse: () => unavailable("event store", executor.trouble())
       })
       return whileCounted(resolved).pipe(
-        Effect.catch((error) => refuseReversal(command, Exit.fail(error))),
+        Effect.catch((error) => refuseReversal(command, error)),
         Effect.flatMap((found) => submit(found, sender, now + limits.commandDeadlineMs))
       )
     })
@@ -123,7 +123,7 @@ const make = Effect.gen(function* () {
       () => Effect.sync(() => inFlight.endLookup())
     )
 
-  const refuse = <E extends CommandError>(refusal: Exit.Exit<never, E>): Effect.Effect<never, E> => {
+  const refuse = <E extends CommandError>(refusal: Exit.Exit<never, E>): Exit.Exit<never, E> => {
     inFlight.outcomes.note(refusal)
     return refusal
   }
@@ -131,28 +131,28 @@ const make = Effect.gen(function* () {
   /** Where this node knows the reversal to be done, or has it under way, it is not told that nothing was done. */
   const refuseReversal = (
     { original, n = 1 }: Reverse,
-    refusal: Exit.Exit<never, CommandError>
-  ): Effect.Effect<never, CommandError> =>
-    Effect.catch(refusal, (error) => {
-      const commandId = reversalIdOf(original, n)
-      const isFalse = saysNothingWasDone(error) && deduplication.isKnown(commandId)
-      return refuse(Exit.fail(isFalse ? new Indeterminate({ commandId }) : error))
-    })
+    error: CommandError
+  ): Exit.Exit<never, CommandError> => {
+    const commandId = reversalIdOf(original, n)
+    const isFalse = saysNothingWasDone(error) && deduplication.isKnown(commandId)
+    return refuse(Exit.fail(isFalse ? new Indeterminate({ commandId }) : error))
+  }
 
   const ownerOf = (command: Command): Owner =>
     isOurs(command) ? undefined : placement.groupOf(firstAccountOf(command))
 
-  /** What is told of a command of a batch that is not sent any more: its outcome, where this node knows that, or waits for it. */
-  const withhold = (command: Command): Effect.Effect<Outcome> => {
-    if (command._tag === "Reverse") return Effect.result(refuseReversal(command, withheld.exit))
-    return Effect.result<Receipt, CommandError, never>(
-      Effect.suspend(() =>
-        deduplication.isSettled(command)
-          ? Effect.callback((resume) => void executor.submit(command, resume, "Host"))
-          : refuse(withheld.exit)
-      )
-    )
-  }
+  /** What is told of commands of a batch that are not sent any more: their outcomes, where this node knows those, or waits for them, for all at once. */
+  const withhold = (commands: ReadonlyArray<Command>, batch: BatchUnderWay) =>
+    Effect.suspend(() => {
+      const outcomes = new Outcomes(commands.length)
+      for (const [nth, command] of commands.entries()) {
+        const reply = outcomes.replyTo(nth)
+        if (isReversal(command)) reply(refuseReversal(command, withheld.error))
+        else if (!deduplication.isSettled(command)) reply(refuse(withheld.exit))
+        else executor.submit(command, reply, "Host", batch.waitsUntilMs)
+      }
+      return Effect.flatMap(outcomes.all, outcomesOf)
+    })
 
   /** Forwards commands of other nodes, several groups of accounts at once. Answers which of them each forwarding carries. */
   const forwardAll = Effect.fnUntraced(function* (
@@ -211,7 +211,8 @@ const make = Effect.gen(function* () {
       chunks.push({ landed, sentAtMs })
     }
     for (const chunk of chunks) append(outcomes, (yield* settled(chunk, batch)).outcomes)
-    for (const command of commands.slice(outcomes.length)) outcomes.push(yield* withhold(command))
+    const rest = commands.slice(outcomes.length)
+    if (rest.length > 0) append(outcomes, yield* withhold(rest, batch))
     return outcomes
   })
 
@@ -224,16 +225,19 @@ const make = Effect.gen(function* () {
     for (const [index, command] of commands.entries()) {
       if (!isReversal(command)) continue
       if (index > start) append(results, yield* dispatchPlain(commands.slice(start, index), batch))
+      start = index
+      if (batch.isOver) break
       results.push(yield* reverseIn(batch, command))
       start = index + 1
     }
-    if (start < commands.length) append(results, yield* dispatchPlain(commands.slice(start), batch))
+    const rest = commands.slice(start)
+    if (rest.length > 0)
+      append(results, yield* batch.isOver ? withhold(rest, batch) : dispatchPlain(rest, batch))
     return results
   })
 
   const reverseIn = (batch: BatchUnderWay, command: Reverse): Effect.Effect<Outcome> =>
     Effect.suspend(() => {
-      if (batch.isOver) return withhold(command)
       const sentAtMs = clock.elapsedUnsafe()
       return Effect.map(Effect.result(dispatchReversal(command, { order: new KeptOrder() })), (outcome) => {
         batch.note([outcome], sentAtMs)
@@ -296,7 +300,10 @@ const make = Effect.gen(function* () {
       }
       left = cut.flatMap((one) => (done.has(one.index) ? [] : [{ ...one, owner: ownerOf(one.command) }]))
     }
-    for (const { command, index } of left) outcomes[index] = yield* withhold(command)
+    if (left.length === 0) return outcomes
+    const rest = left.map(({ command }) => command)
+    for (const [nth, outcome] of (yield* withhold(rest, batch)).entries())
+      outcomes[(left[nth] as Left).index] = outcome // one a command
     return outcomes
   })
 

@@ -416,7 +416,7 @@ type Resume<A> = (effect: Effect.Effect<A>) => void
  * It keeps how the fiber is resumed, and no function of its own: one that is assigned to a field V8 makes in the old heap at once, so that all
  * receipts which it refers to are copied there, too.
  */
-class Outcomes {
+export class Outcomes {
   readonly #exits: Array<CommandExit>
   #open: number
   #awaited: { readonly nth: number; readonly resume: Resume<void> } | undefined
