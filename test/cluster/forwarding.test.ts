@@ -386,3 +386,48 @@ it.effect("behind a command that was given up those that are under way are waite
     })
   }).pipe(scenario)
 )
+
+it.effect("a node that an account moves to is not taken for the one that did not answer", () =>
+  Effect.gen(function* () {
+    const silent = silentAt([1])
+    let ownerOfFirst = "silent"
+    const placement: Placing = {
+      ...silent,
+      nodeOf: (group) => (group === 1 ? ownerOfFirst : "slow"),
+      dispatch: (account, commands, isAgain) =>
+        Effect.delay(silent.dispatch(account, commands, isAgain), account === "c3" ? 6_000 : 0)
+    }
+    const node = yield* startNode("sender", { placement })
+    const slow = Array.from({ length: 2_500 }, () => deposit("c3", 1n))
+    const batch = [deposit("a1", 1n), ...slow].map(toCommand)
+    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch))
+    yield* TestClock.adjust(1_000)
+    ownerOfFirst = "slow"
+    yield* TestClock.adjust(2 * patienceMs)
+    const [first, ...others] = (yield* Fiber.join(sent)).map(outcomeOf)
+    assert.strictEqual(first, "Indeterminate")
+    assert.deepStrictEqual(tally(others), { Accepted: 2_500 })
+  }).pipe(scenario)
+)
+
+it.effect(
+  "nothing is sent behind a message that was withheld, though its accounts have moved to a node that answers",
+  () =>
+    Effect.gen(function* () {
+      let asked = 0
+      const placement: Placing = {
+        ...silentAt([1, 2]),
+        // The last group has moved by the time of its second message.
+        nodeOf: (group) => (group === 3 && ++asked > 1 ? "well" : "silent")
+      }
+      const node = yield* startNode("sender", { placement })
+      const deposits = (account: string, count: number) =>
+        Array.from({ length: count }, () => deposit(account, 1n))
+      // The first two fill the room of the batch until they are given up.
+      const batch = [...deposits("a1", 1_000), ...deposits("b2", 1_000), ...deposits("c3", 2_000)]
+      const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+      yield* TestClock.adjust(patienceMs)
+      const answers = tally((yield* Fiber.join(sent)).map(outcomeOf))
+      assert.deepStrictEqual(answers, { Indeterminate: 2_000, Unavailable: 2_000 })
+    }).pipe(scenario)
+)

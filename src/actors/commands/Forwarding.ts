@@ -173,11 +173,14 @@ const make = Effect.gen(function* () {
     /** In its turn, in which others of the batch may have been given up. */
     const sendOf = (all: BatchUnderWay, some: ReadonlyArray<Command>) =>
       Effect.suspend(() => {
-        if (isOver || all.isSilent(nodeOf(account))) return Effect.succeed(some.map(() => withheld.outcome))
+        // That which has the account as it is sent, as for the room: by the time of the answer it may have moved to one that is well.
+        const node = nodeOf(account)
+        isOver ||= all.isSilent(node)
+        if (isOver) return Effect.succeed(some.map(() => withheld.outcome))
         const sentAtMs = clock.elapsedUnsafe()
         return Effect.map(sendCounted(account, some), (found) => {
           isOver = all.note(found, sentAtMs)
-          if (isOver) all.noteSilent(nodeOf(account))
+          if (isOver) all.noteSilent(node)
           return found
         })
       })
