@@ -138,7 +138,8 @@ class AnswersUnderWay {
   beyond(bytesMax: number): ReadonlyArray<Socket> {
     const waiting = [...this.#open].map(([socket, open]) => {
       let bytes = -besidesMax
-      for (const response of open) bytes += response.writableLength
+      // What waits for one that is destroyed is dropped with it, though its answers still tell of it.
+      if (!socket.destroyed) for (const response of open) bytes += response.writableLength
       return { socket, bytes: Math.max(0, bytes) }
     })
     let over = waiting.reduce((sum, { bytes }) => sum + bytes, -bytesMax)
@@ -162,6 +163,22 @@ const sayLast = (open: ReadonlySet<ServerResponse>): void => {
   for (const response of open) if (!response.headersSent) response.shouldKeepAlive = response !== last
 }
 
+/** Destroys the sockets and waits until they are closed: only then one with TLS on top of them is destroyed as well. */
+const closeAll = (sockets: ReadonlyArray<Socket>): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    for (const socket of sockets) socket.destroy()
+    return Effect.forEach(
+      sockets,
+      (socket) =>
+        socket.closed
+          ? Effect.void
+          : Effect.callback<void>((resume) => {
+              socket.once("close", () => resume(Effect.void))
+            }),
+      { discard: true }
+    )
+  })
+
 /** Watches the connections of a server: how many there are, and what waits for their peers, for how long and how much. */
 const makeWatch = Effect.fnUntraced(function* (answers: AnswersUnderWay) {
   const limits = yield* HttpConfig
@@ -184,9 +201,7 @@ const makeWatch = Effect.fnUntraced(function* (answers: AnswersUnderWay) {
     server.on("connection", onConnection)
     yield* Effect.addFinalizer(() => Effect.sync(() => server.off("connection", onConnection)))
     yield* answers.watch(server)
-    const endStuck = Effect.map(stuck.find, (sockets) => {
-      for (const socket of sockets) socket.destroy()
-    })
+    const endStuck = Effect.flatMap(stuck.find, closeAll)
     const reason = "too many answers wait for all peers; the connection is closed"
     const endFullest = Effect.suspend(() =>
       Effect.forEach(
