@@ -80,23 +80,55 @@ export const makeLookup = (tokens: ReadonlyArray<Token>) => {
   }
 }
 
+const Entries = Schema.fromJsonString(Schema.Array(Schema.Unknown))
+const strictly = { onExcessProperty: "error" } as const
+
+/** The number of the first entry that is none, from 1; undefined where there is no such entry, or no array. */
+const faultyEntry = (json: string): number | undefined => {
+  const entries = Result.getOrUndefined(Schema.decodeUnknownResult(Entries)(json)) ?? []
+  const isFaulty = (entry: unknown) => Result.isFailure(Schema.decodeUnknownResult(Token)(entry, strictly))
+  const index = entries.findIndex(isFaulty)
+  return index === -1 ? undefined : index + 1
+}
+
+/** The numbers of two entries that are alike in this. */
+const alike = (
+  tokens: ReadonlyArray<Token>,
+  of: (token: Token) => string
+): readonly [number, number] | undefined => {
+  const seen = new Map<string, number>()
+  for (const [index, token] of tokens.entries()) {
+    const before = seen.get(of(token))
+    if (before !== undefined) return [before, index + 1]
+    seen.set(of(token), index + 1)
+  }
+  return undefined
+}
+
 /**
- * Reads the configuration; the message about a fault quotes nothing of it. An unknown field is mostly a mistyped one: without the
- * `accounts` that were meant a caller might name every account.
+ * Reads the configuration; the message about a fault quotes nothing of it, and says in which entry it is, counted from 1. An unknown field is
+ * mostly a mistyped one: without the `accounts` that were meant a caller might name every account.
  */
 export const parseTokens = (json: Redacted.Redacted): Result.Result<ReadonlyArray<Token>, string> => {
-  const parsed = Schema.decodeUnknownResult(Tokens)(Redacted.value(json), { onExcessProperty: "error" })
-  if (Result.isFailure(parsed))
+  const parsed = Schema.decodeUnknownResult(Tokens)(Redacted.value(json), strictly)
+  if (Result.isFailure(parsed)) {
+    const faulty = faultyEntry(Redacted.value(json))
     return Result.fail(
-      'must be a JSON array of {"name", "sha256", "scopes": ["read" | "command" | "audit" | "admin"], "accounts"?: [prefix], "commandIds"?: [prefix]} without other fields; ' +
+      `${faulty === undefined ? "" : `is wrong in entry ${faulty} of the array: it `}` +
+        'must be a JSON array of {"name", "sha256", "scopes": ["read" | "command" | "audit" | "admin"], "accounts"?: [prefix], "commandIds"?: [prefix]} without other fields; ' +
         "`chronicle token` prints one"
     )
-  const isTwice = (of: (token: Token) => string) =>
-    new Set(parsed.success.map(of)).size < parsed.success.length
-  if (isTwice(({ name }) => name))
-    return Result.fail("names one caller twice: give every token a name of its own")
+  }
+  const named = alike(parsed.success, ({ name }) => name)
+  if (named !== undefined)
+    return Result.fail(
+      `names one caller twice (entries ${named.join(" and ")}): give every token a name of its own`
+    )
   // One of the two callers would have the other's rights, and its name in what it does.
-  return isTwice(({ sha256 }) => sha256)
-    ? Result.fail("has one token for two callers: give every caller a token of its own")
-    : Result.succeed(parsed.success)
+  const shared = alike(parsed.success, ({ sha256 }) => sha256)
+  return shared === undefined
+    ? Result.succeed(parsed.success)
+    : Result.fail(
+        `has one token for two callers (entries ${shared.join(" and ")}): give every caller a token of its own`
+      )
 }

@@ -468,22 +468,33 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
     assert.isUndefined(lookup(hashToken("secret-shop")))
     assert.isTrue(anyone.scopes.has("admin"))
     const secret = "very-secret"
-    for (const json of [
-      secret,
-      "{}",
-      "[]",
-      `[{"name":"a","sha256":"${secret}","scopes":["read"]}]`,
-      `[{"name":"a","sha256":"${hashToken("x")}","scopes":["everything"]}]`,
-      JSON.stringify([token("a", ["read"]), token("a", ["admin"])]),
+    for (const [json, where] of [
+      [secret, "must be a JSON array"],
+      ["{}", "must be a JSON array"],
+      ["[]", "must be a JSON array"],
+      [`[{"name":"a","sha256":"${secret}","scopes":["read"]}]`, "entry 1 "],
+      [`[{"name":"a","sha256":"${hashToken("x")}","scopes":["everything"]}]`, "entry 1 "],
+      [JSON.stringify([token("a", ["read"]), token("a", ["admin"])]), "entries 1 and 2"],
       // A mistyped field would leave the caller without the bound that was meant.
-      JSON.stringify([{ ...token("a", ["command"]), account: ["shop:"] }]),
-      JSON.stringify([{ ...token("a", ["command"]), commandId: ["shop-"] }]),
+      [
+        JSON.stringify([token("b", ["read"]), { ...token("a", ["command"]), account: ["shop:"] }]),
+        "entry 2 "
+      ],
+      [JSON.stringify([{ ...token("a", ["command"]), commandId: ["shop-"] }]), "entry 1 "],
       // Whose of the two it is would be told by their order.
-      JSON.stringify([token("a", ["read"], ["shop:"]), { ...token("a", ["admin"]), name: "b" }])
-    ]) {
+      [
+        JSON.stringify([
+          token("c", ["read"]),
+          token("a", ["read"], ["shop:"]),
+          { ...token("a", ["admin"]), name: "b" }
+        ]),
+        "entries 2 and 3"
+      ]
+    ] as const) {
       const parsed = parseTokens(Redacted.make(json))
       if (Result.isSuccess(parsed)) return assert.fail(`accepted ${json}`)
       assert.notInclude(parsed.failure, secret)
+      assert.include(parsed.failure, where)
     }
   })
 })
