@@ -1,6 +1,6 @@
 /** A snapshot that does not agree with the log makes no account wrong or unavailable. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Random, Result } from "effect"
+import { Effect, Fiber, Logger, Random, References, Result } from "effect"
 import { TestClock } from "effect/testing"
 import { loadAccounts } from "../../src/actors/accounts/LoadAccounts.ts"
 import type { Head } from "../../src/domain/Head.ts"
@@ -136,7 +136,9 @@ const unreadable = (real: Snapshots["Service"], account: string): Snapshots["Ser
   latest: (accounts) => (accounts.some((id) => id === account) ? badPage : real.latest(accounts)),
   before: (id, bound) => (id === account ? badPage : real.before(id, bound))
 })
-const badPage = Effect.fail(new StoreUnavailable({ store: "event store", reason: "invalid page in block 7" }))
+const badPage = Effect.fail(
+  new StoreUnavailable({ store: "event store", reason: "invalid page in block 7", state: "XX001" })
+)
 
 describe("an account whose snapshots cannot be read", () => {
   it.effect("is read from its first event, for commands and for questions about the past", () =>
@@ -156,6 +158,40 @@ describe("an account whose snapshots cannot be read", () => {
       assert.strictEqual(receipt.postings[0]?.version, last.account.version + 1)
       assert.deepStrictEqual((yield* node.travel.at(a, { _tag: "Version", version: 6 })).head, sixth)
     }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
+  it.effect("is told of once, until they can be read again", () =>
+    Effect.gen(function* () {
+      const { load, snapshots } = yield* scene
+      let told = 0
+      const counting = Logger.layer([
+        Logger.make(({ message }) => {
+          if (String(message).includes("cannot be read")) told++
+        })
+      ])
+      const loadWithout = load.pipe(Effect.provideService(Snapshots, unreadable(snapshots, "a")))
+      yield* Effect.gen(function* () {
+        for (let nth = 0; nth < 3; nth++) yield* loadWithout
+        assert.strictEqual(told, 1)
+        yield* load
+        yield* loadWithout
+        assert.strictEqual(told, 2)
+      }).pipe(Effect.provide(counting), Effect.provideService(References.MinimumLogLevel, "Error"))
+    }).pipe(drawing(63), Effect.provide([memoryStores, quiet]))
+  )
+
+  it.effect.each([undefined, "57014", "55P03", "53300", "08006"])(
+    "is not read so where the database has too much to do (%s)",
+    (state) =>
+      Effect.gen(function* () {
+        const { snapshots } = yield* scene
+        const busy = Effect.fail(new StoreUnavailable({ store: "event store", reason: "too busy", state }))
+        const error = yield* loadAccounts([a], snapshotEvery).pipe(
+          Effect.provideService(Snapshots, { ...snapshots, latest: () => busy, before: () => busy }),
+          Effect.flip
+        )
+        assert.strictEqual(error.reason, "too busy")
+      }).pipe(Effect.provide([memoryStores, quiet]))
   )
 
   it.effect("is not read so where the log is away as well", () =>

@@ -9,6 +9,7 @@ import type { AccountId } from "../../domain/Ids.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../infra/eventstore/Snapshots.ts"
+import { isLasting } from "../../infra/postgres/SqlState.ts"
 
 /** Rows of one query while accounts are loaded. */
 const rowsMax = 5_000
@@ -67,27 +68,49 @@ export const loadAccounts = Effect.fnUntraced(function* (
   return readings as ReadonlyMap<AccountId, LoadedAccount>
 })
 
+/** Of each store the accounts whose snapshots could not be read when that was tried last, the longest known first: it is told once of each. */
+const unreadable = new WeakMap<EventStore["Service"], Set<AccountId>>()
+const unreadableMax = 1_000
+
+/** Answers whether that is news. */
+const noteUnreadable = (store: EventStore["Service"], account: AccountId): boolean => {
+  const known = unreadable.get(store) ?? new Set()
+  unreadable.set(store, known)
+  if (known.has(account)) return false
+  known.add(account)
+  for (const oldest of known) {
+    if (known.size <= unreadableMax) break
+    known.delete(oldest)
+  }
+  return true
+}
+
 /**
  * A snapshot of the account, or none where it cannot be read although the log can, as where a page of its disk is bad: the log has all
- * that it spares to read. Not where both are away, for a moment or for long: an account may have a million events.
+ * that it spares to read. Not where both are away, or the database has too much to do, for a moment or for long: an account may have a
+ * million events.
  */
 export const orNoSnapshot = <A, B>(
   account: AccountId,
   read: Effect.Effect<A, StoreUnavailable>,
   none: B
 ): Effect.Effect<A | B, StoreUnavailable, EventStore> =>
-  Effect.catch(read, () =>
-    Effect.gen(function* () {
-      const store = yield* EventStore
-      yield* store.readStream({ account, after: 0, limit: 1 })
-      return yield* Effect.catch(read, ({ reason }) =>
-        Effect.as(
-          Effect.logError(`the snapshots of account ${account} cannot be read, and are read past: ${reason}`),
-          none
-        )
+  Effect.gen(function* () {
+    const store = yield* EventStore
+    const found = yield* Effect.result(read)
+    if (Result.isSuccess(found)) {
+      unreadable.get(store)?.delete(account)
+      return found.success
+    }
+    if (!isLasting(found.failure.state)) return yield* found.failure
+    yield* store.readStream({ account, after: 0, limit: 1 })
+    const { reason } = found.failure
+    if (noteUnreadable(store, account))
+      yield* Effect.logError(
+        `the snapshots of account ${account} cannot be read, and are read past: ${reason}`
       )
-    })
-  )
+    return none
+  })
 
 /** Reads the rest of all streams. */
 const readAll = Effect.fnUntraced(function* (readings: ReadonlyMap<AccountId, Reading>) {

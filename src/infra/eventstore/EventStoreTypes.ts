@@ -53,6 +53,8 @@ export const CommitOutcome = Data.taggedEnum<CommitOutcome>()
 export class StoreUnavailable extends Data.TaggedError("StoreUnavailable")<{
   readonly store: "event store" | "read model" | "bus"
   readonly reason: string
+  /** SQLSTATE of the event store's server, where it refused a statement of the reads. */
+  readonly state?: string | undefined
 }> {
   override get message() {
     return `${this.store}: ${this.reason}`

@@ -7,7 +7,7 @@ import { Clock, Context, Effect, Layer, type Redacted } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { columnTypes } from "../postgres/ColumnTypes.ts"
-import { describeSqlError } from "../postgres/SqlState.ts"
+import { describeSqlError, sqlStateOf } from "../postgres/SqlState.ts"
 import { StoreUnavailable } from "./EventStoreTypes.ts"
 
 /** A service of its own, so that the read model's client is never taken for this one. */
@@ -106,7 +106,12 @@ export const makeQueries = Effect.gen(function* () {
   const query: Query = (text, params) =>
     reads.unsafe(text, params).values.pipe(
       Effect.mapError(
-        (error) => new StoreUnavailable({ store: "event store", reason: describeSqlError(error) })
+        (error) =>
+          new StoreUnavailable({
+            store: "event store",
+            reason: describeSqlError(error),
+            state: sqlStateOf(error)
+          })
       ),
       Effect.timeoutOrElse({
         duration: boundMs,

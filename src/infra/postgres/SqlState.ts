@@ -36,3 +36,10 @@ export const isRolledBack = (state: string | undefined): boolean => state === "4
  */
 export const isRefused = (state: string | undefined): boolean =>
   state !== undefined && (state === "25006" || state === "0A000" || /^(22|28|42|53|54)/.test(state))
+
+/**
+ * The server refused the statement for what it found, and will the next time: not for what else went on just then. 08 connections, 40 rolled
+ * back, 53 resources, 55 locks, 57 cancelled or shutting down.
+ */
+export const isLasting = (state: string | undefined): boolean =>
+  state !== undefined && !/^(08|40|53|55|57)/.test(state)
