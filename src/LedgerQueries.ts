@@ -362,7 +362,7 @@ export const ledgerQueries = {
       to: option(Bound),
       axis: option(Schema.Literals(["recorded", "effective"])),
       types: option(
-        // Each is named once at most, in whatever order.
+        // No more than there are, in whatever order.
         Schema.Array(LineType).check(Schema.isMinLength(1), Schema.isMaxLength(LineType.literals.length))
       ),
       counterparty: option(Counterparty),

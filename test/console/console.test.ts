@@ -124,7 +124,11 @@ const views: ReadonlyArray<readonly [name: string, path: string, shows: RegExp]>
   ["account-large", "/console/accounts/large", /999\.9{18}/],
   ["transaction", "/console/transactions/order-4711", /reversed by ~r1~order-4711[\s\S]*shop-backend/],
   ["transaction-fx", "/console/transactions/fx-1", /USD\/2 sums to 0\.00[\s\S]*EUR\/2 sums to 0\.00/],
-  ["transaction-reversal", "/console/transactions/~r1~order-4711", /reversal 1 gives back order-4711/],
+  [
+    "transaction-reversal",
+    "/console/transactions/~r1~order-4711",
+    /reversal 1 gives back order-4711[\s\S]*credit note 12[\s\S]*Reason\s+dessert was not served/
+  ],
   ["transaction-hostile", "/console/transactions/hostile-deposit", /<img src=x onerror/],
   ["holds", "/console/holds?account=customer:alice", /hold-taxi[\s\S]*hold-hotel[\s\S]*hold-forever/],
   ["holds-all", "/console/holds", /never expire[\s\S]*hold-taxi[\s\S]*hold-hotel/],

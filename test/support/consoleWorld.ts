@@ -105,7 +105,13 @@ const commands = (at: number): ReadonlyArray<CommandInput> => [
       traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     }
   },
-  { _tag: "Reverse", original: "order-4711", amount: 2_345n, reason: "dessert was not served" },
+  {
+    _tag: "Reverse",
+    original: "order-4711",
+    amount: 2_345n,
+    reason: "dessert was not served",
+    description: "credit note 12"
+  },
   {
     _tag: "PostJournal",
     commandId: "fx-1",

@@ -74,6 +74,10 @@ const textIn = (event: Leg["event"], name: string): string | undefined => {
   return typeof value === "string" ? value : undefined
 }
 
+/** Of a reversal where it has a description besides; else the description is the reason. */
+const reasonIn = (event: Leg["event"]): string | undefined =>
+  textIn(event, "reason") ?? ("reverses" in event ? event.reverses?.reason : undefined)
+
 const metadataIn = (event: Leg["event"]): Readonly<Record<string, string>> =>
   "metadata" in event && event.metadata !== undefined ? event.metadata : {}
 
@@ -85,8 +89,6 @@ const Origin = ({ of: { recordedAt, effectiveAt, legs } }: { readonly of: Transa
     apiPath(["v1", "accounts", account, "events"], { after: version - 1, limit: 1 })
   )
   const context = valueOf(asked.answer)?.[0]?.context
-  const description =
-    first === undefined ? undefined : (textIn(first.event, "description") ?? textIn(first.event, "reason"))
   const said = (text: string | undefined) => (text === undefined ? undefined : <Text>{text}</Text>)
   return (
     <Section title="Origin">
@@ -94,7 +96,8 @@ const Origin = ({ of: { recordedAt, effectiveAt, legs } }: { readonly of: Transa
         of={[
           ["Recorded", <Time at={recordedAt} />],
           ["Effective", effectiveAt === recordedAt ? undefined : <Time at={effectiveAt} />],
-          ["Description", said(description)],
+          ["Description", said(first && textIn(first.event, "description"))],
+          ["Reason", said(first && reasonIn(first.event))],
           [
             "Caller",
             said(context?.caller) ??
