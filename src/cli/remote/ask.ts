@@ -43,10 +43,9 @@ const chooseTarget = Effect.fnUntraced(function* (data: Option.Option<string>, s
   const found = yield* findNodeHere
   if (found === undefined) return stores
   const { fault, isForbidden, url } = found
-  // Whether the caller may ask what takes another scope is told by the answer to the question alone.
-  const orStores = scope !== "read"
-  if (fault !== undefined && !(isForbidden && orStores))
-    return { ...stores, why: notAsked(url, fault) } satisfies Target
+  // Who may not ask how it is may perhaps ask what takes another scope: the answer to the question alone tells.
+  const orStores = isForbidden && scope !== "read"
+  if (fault !== undefined && !orStores) return { ...stores, why: notAsked(url, fault) } satisfies Target
   const areStoresNamed = Option.isSome(yield* Config.option(Config.String("CHRONICLE_EVENT_STORE_URL")))
   const said = `this is the answer of the node at ${url}; CHRONICLE_RPC_URL=${noNode} asks the stores of the environment`
   return { _tag: "Node", url, orStores, ...(areStoresNamed ? { said } : {}) } satisfies Target
