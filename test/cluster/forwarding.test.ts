@@ -431,3 +431,50 @@ it.effect(
       assert.deepStrictEqual(answers, { Indeterminate: 2_000, Unavailable: 2_000 })
     }).pipe(scenario)
 )
+
+it.effect(
+  "a batch goes on behind a command that was refused at once, however long the commands behind that one took",
+  () =>
+    Effect.gen(function* () {
+      const { faulty, node } = yield* besideSilent
+      const secondMs = 1_000
+      const isJustUnder = defaultLimits.commandDeadlineMs - secondMs
+      faulty.hold("readStreams")
+      // It is given up a second after the batch was sent, and with it the first of that, which has its id.
+      const other = yield* Effect.forkChild(Effect.result(node.send(withdraw("cold2", 1n, "twice"))))
+      yield* TestClock.adjust(isJustUnder)
+      const batch = [
+        deposit("near2", 1n, "twice"),
+        ...Array.from({ length: 999 }, () => deposit("near2", 1n)),
+        deposit("colder2", 1n),
+        transfer("far3", "near2", 1n)
+      ]
+      const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+      // In steps: only once the first is answered, the others are taken in.
+      for (let waitedMs = 0; waitedMs < isJustUnder + 1.5 * secondMs; waitedMs += 100)
+        yield* TestClock.adjust(100)
+      faulty.release()
+      yield* TestClock.adjust(1_000)
+      assert.strictEqual(outcomeOf(yield* Fiber.join(other)), "Unavailable")
+      assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), {
+        Unavailable: 1,
+        Accepted: 1_000,
+        AccountNotFound: 1
+      })
+    }).pipe(scenario)
+)
+
+it.effect("nor is a command that was Overloaded in the end taken for one without an outcome", () =>
+  Effect.gen(function* () {
+    const placement = elsewhere((account, commands) =>
+      account === "a1"
+        ? Effect.delay(Effect.succeed(commands.map(full)), defaultLimits.commandDeadlineMs)
+        : Effect.succeed(commands.map(done))
+    )
+    const node = yield* startNode("sender", { placement })
+    const batch = [deposit("a1", 1n), transfer("b3", "a1", 1n)].map(toCommand)
+    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch))
+    yield* TestClock.adjust(patienceMs)
+    assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), ["Overloaded", "Accepted"])
+  }).pipe(scenario)
+)

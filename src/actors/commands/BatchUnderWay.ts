@@ -18,10 +18,11 @@ const error = new Unavailable({
 /** What is told of a command that is not sent any more. */
 export const withheld = { error, outcome: Result.fail(error), exit: Exit.fail(error) }
 
+/** Not where it was `Overloaded`: that is the answer of a node that has no room, and nothing of the command is under way. */
 const isOpen = (outcome: Outcome): boolean => {
   if (Result.isSuccess(outcome)) return false
   const { _tag } = outcome.failure
-  return _tag === "Unavailable" || _tag === "Overloaded" || _tag === "Indeterminate"
+  return _tag === "Unavailable" || _tag === "Indeterminate"
 }
 
 export class BatchUnderWay {
@@ -48,11 +49,10 @@ export class BatchUnderWay {
     return (this.#overAtMs ?? this.#elapsedMs()) + this.#deadlineMs
   }
 
-  /** Answers whether one of these, which were sent at `sentAtMs`, had no outcome in all its time. */
-  note(outcomes: ReadonlyArray<Outcome>, sentAtMs: number): boolean {
-    const now = this.#elapsedMs()
-    const isOver = now - sentAtMs >= this.#deadlineMs && outcomes.some(isOpen)
-    if (isOver) this.#overAtMs ??= now
+  /** Answers whether one of these, which were sent at `sentAtMs` and all answered at `doneAtMs`, had no outcome in all its time. */
+  note(outcomes: ReadonlyArray<Outcome>, sentAtMs: number, doneAtMs = this.#elapsedMs()): boolean {
+    const isOver = doneAtMs - sentAtMs >= this.#deadlineMs && outcomes.some(isOpen)
+    if (isOver) this.#overAtMs ??= this.#elapsedMs()
     return isOver
   }
 

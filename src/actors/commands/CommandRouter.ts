@@ -37,7 +37,7 @@ const isReversal = (command: Command): command is Reverse => command._tag === "R
 
 /** Commands of a batch that were submitted here, at `sentAtMs`. */
 interface Chunk {
-  readonly landed: Effect.Effect<ReadonlyArray<CommandExit>>
+  readonly submitted: Outcomes
   readonly sentAtMs: number
 }
 
@@ -144,7 +144,7 @@ const make = Effect.gen(function* () {
   /** What is told of commands of a batch that are not sent any more: their outcomes, where this node knows those, or waits for them, for all at once. */
   const withhold = (commands: ReadonlyArray<Command>, batch: BatchUnderWay) =>
     Effect.suspend(() => {
-      const outcomes = new Outcomes(commands.length)
+      const outcomes = new Outcomes(commands.length, clock.elapsedUnsafe)
       for (const [nth, command] of commands.entries()) {
         const reply = outcomes.replyTo(nth)
         if (isReversal(command)) reply(refuseReversal(command, withheld.error))
@@ -181,9 +181,9 @@ const make = Effect.gen(function* () {
    * The outcomes of a chunk, once all of them are known. Made once: of each generator function V8 keeps what describes its generators in the old
    * heap, and with that all that the function closes over until the next full collection.
    */
-  const settled = Effect.fnUntraced(function* ({ landed, sentAtMs }: Chunk, batch: BatchUnderWay) {
-    const outcomes = yield* outcomesOf(yield* landed)
-    return { outcomes, isOver: batch.note(outcomes, sentAtMs) }
+  const settled = Effect.fnUntraced(function* ({ submitted, sentAtMs }: Chunk, batch: BatchUnderWay) {
+    const outcomes = yield* outcomesOf(yield* submitted.all)
+    return { outcomes, isOver: batch.note(outcomes, sentAtMs, submitted.doneAtMs) }
   })
 
   const isLate = ({ sentAtMs }: Chunk): boolean =>
@@ -207,8 +207,8 @@ const make = Effect.gen(function* () {
       // An account of another node may have been waited for, and all further ones of that node would be.
       if (isOver && !placement.isAlone) break
       const sentAtMs = clock.elapsedUnsafe()
-      const landed = yield* localNode.submitAll(commands.slice(start, start + chunkMax), sender)
-      chunks.push({ landed, sentAtMs })
+      const submitted = yield* localNode.submitAll(commands.slice(start, start + chunkMax), sender)
+      chunks.push({ submitted, sentAtMs })
     }
     for (const chunk of chunks) append(outcomes, (yield* settled(chunk, batch)).outcomes)
     const rest = commands.slice(outcomes.length)

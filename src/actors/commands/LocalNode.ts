@@ -53,12 +53,9 @@ export class LocalNode extends Context.Service<
     readonly owns: (account: AccountId) => boolean
     /**
      * Submits commands in order, each of which is decided after those before it, and after those of an earlier call with the same order;
-     * the effect inside waits for all outcomes.
+     * their outcomes are still to be waited for.
      */
-    readonly submitAll: (
-      commands: ReadonlyArray<Command>,
-      sender: Sender
-    ) => Effect.Effect<Effect.Effect<ReadonlyArray<CommandExit>>>
+    readonly submitAll: (commands: ReadonlyArray<Command>, sender: Sender) => Effect.Effect<Outcomes>
     /** One command of another node, in the same way; `Moved` where its first account is not of this node. */
     readonly decide: (command: Command, reply: (answer: Answer) => void) => void
     /**
@@ -277,7 +274,7 @@ const makeSubmitAll = Effect.fnUntraced(function* (
   const { isSettled } = yield* Deduplication
 
   return Effect.fnUntraced(function* (commands: ReadonlyArray<Command>, sender: Sender) {
-    const outcomes = new Outcomes(commands.length)
+    const outcomes = new Outcomes(commands.length, clock.elapsedUnsafe)
     /** The last command of each account, while it is not decided; not those that stand in line (KeptOrder.ts), behind which others wait by themselves. */
     const undecided = new Map<AccountId, PendingCommand>()
     let isLoaded = false
@@ -334,7 +331,7 @@ const makeSubmitAll = Effect.fnUntraced(function* (
     }
     // What its caller submits next must not overtake them.
     for (const pending of undecided.values()) yield* decided(pending)
-    return outcomes.all
+    return outcomes
   })
 })
 
@@ -378,10 +375,11 @@ const makeDispatch = Effect.fnUntraced(function* (
     const arrivals = registry.arrivals()
     const overtaken = isAgain ? yield* overtakenIn(commands) : none
     const isDecided = (index: number) => isOurs[index] === true && !overtaken.has(index)
-    const outcomes = yield* yield* submitAll(
+    const submitted = yield* submitAll(
       commands.filter((_, index) => isDecided(index)),
       { arrivals, order: new KeptOrder() }
     )
+    const outcomes = yield* submitted.all
     let next = 0
     return commands.map((command, index): Answer => {
       const outcome = isDecided(index) ? outcomes[next++] : undefined
@@ -421,10 +419,18 @@ export class Outcomes {
   #open: number
   #awaited: { readonly nth: number; readonly resume: Resume<void> } | undefined
   #resume: Resume<ReadonlyArray<CommandExit>> | undefined
+  readonly #elapsedMs: () => number
+  #doneAtMs = 0
 
-  constructor(size: number) {
+  constructor(size: number, elapsedMs: () => number) {
     this.#exits = new Array(size)
     this.#open = size
+    this.#elapsedMs = elapsedMs
+  }
+
+  /** When the last of them came, which may be long before they are asked for. */
+  get doneAtMs(): number {
+    return this.#doneAtMs
   }
 
   replyTo(nth: number): Reply {
@@ -432,7 +438,9 @@ export class Outcomes {
       this.#exits[nth] = exit
       this.#open--
       if (this.#awaited?.nth === nth) this.#awaited.resume(Effect.void)
-      if (this.#open === 0) this.#resume?.(Effect.succeed(this.#exits))
+      if (this.#open > 0) return
+      this.#doneAtMs = this.#elapsedMs()
+      this.#resume?.(Effect.succeed(this.#exits))
     }
   }
 
