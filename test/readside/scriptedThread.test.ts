@@ -111,6 +111,44 @@ describe("while the thread of the read side starts", () => {
     })
   )
 
+  it.live(
+    "the next thread is told of the last commit of a writer, also where a larger one before it found no room",
+    () =>
+      Effect.gen(function* () {
+        const counts = makeCounts()
+        const first = `
+        const onMessage = ({ missed }) => { if (missed?.length > 0) process.exit(3) }
+        say([0]); beat()`
+        const second = `
+        const onMessage = ({ missed }) => { if (missed?.length > 0) counts[${positionsAt}] ||= missed[0][1] }
+        say([0]); beat()`
+        const texts = [first]
+        yield* Effect.gen(function* () {
+          const feed = yield* CommitFeed
+          const writer = new EventWriter()
+          for (const [id, length] of [
+            ["a", 1],
+            ["b", 2_000_000],
+            ["c", 1]
+          ] as const) {
+            const commit = writer.commit(openAccount(id))
+            const payload = JSON.stringify("x".repeat(length))
+            feed.offerUnsafe({ ...commit, events: commit.events.map((row) => ({ ...row, payload })) })
+          }
+          yield* eventually(Effect.sync(() => assert.notStrictEqual(counts[positionsAt], 0)))
+          assert.strictEqual(counts[positionsAt], 3)
+        }).pipe(
+          Effect.provide(
+            over(() => threadOf(texts.shift() ?? second, counts)).pipe(
+              Layer.provide(
+                Layer.succeed(ReadSideConfig, { ...defaultReadSideLimits, feedBytesMax: 1_000_000 })
+              )
+            )
+          )
+        )
+      })
+  )
+
   it.live("commits are handed over together, and once a query waits at once", () =>
     Effect.gen(function* () {
       const counts = makeCounts()

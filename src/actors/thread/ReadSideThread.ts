@@ -196,8 +196,9 @@ const makeCommitPump = Effect.gen(function* () {
   let outstanding = nothing
 
   const note = (writer: WriterId, seq: number): void => {
+    const last = Math.max(seq, handedOver.get(writer) ?? 0)
     handedOver.delete(writer)
-    handedOver.set(writer, seq)
+    handedOver.set(writer, last)
     for (const oldest of handedOver.keys()) {
       if (handedOver.size <= writersMax) break
       handedOver.delete(oldest)
@@ -216,7 +217,7 @@ const makeCommitPump = Effect.gen(function* () {
       if (index > 0) yield* Effect.yieldNow
       yield* send({ _tag: "Commits", commits: encodeCommits(piece), missed: [] })
     }
-    // After them: what was dropped came later.
+    // After them: what was dropped came later, but for a large commit before smaller ones that found room.
     if (dropped.size > 0) yield* send({ _tag: "Commits", commits: encodeCommits([]), missed: [...dropped] })
   })
   return {
