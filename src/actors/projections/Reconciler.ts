@@ -82,8 +82,12 @@ const makeCompleteTo = (found: () => Instant) => {
   let hasLooked = false
   /** What the owner had said before this node learnt last which accounts are parked: it is not true of one that was parked since. */
   let heardCompleteTo: Instant = 0
-  /** The round, by when it was completed, since which this node found the read model away: it may have come back with less. */
-  let doubtedRound: Instant | undefined
+  /**
+   * Rounds that are still to be heard of since this node found the read model away, which may have come back with less: the next one may
+   * have begun before. And the last that was heard of, by when it was completed.
+   */
+  let roundsToHear = 0
+  let lastRound: Instant | undefined
   return {
     lookedUnsafe: (): void => {
       hasLooked = true
@@ -98,11 +102,14 @@ const makeCompleteTo = (found: () => Instant) => {
     },
     /** This node has learnt since it heard that which accounts are parked. */
     believeUnsafe: (heard: Heard): void => {
-      heardCompleteTo = heard?.sweptAt === doubtedRound ? 0 : (heard?.completeTo ?? 0)
+      if (roundsToHear > 0 && heard?.sweptAt !== lastRound) roundsToHear--
+      lastRound = heard?.sweptAt
+      heardCompleteTo = roundsToHear > 0 ? 0 : (heard?.completeTo ?? 0)
     },
     doubtUnsafe: (heard: Heard): void => {
       heardCompleteTo = 0
-      doubtedRound = heard?.sweptAt
+      roundsToHear = 2
+      lastRound = heard?.sweptAt
     },
     /** A new owner goes on from what the last one found, until it has looked itself. */
     ofUnsafe: (published: Heard): Instant =>
