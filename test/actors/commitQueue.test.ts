@@ -43,6 +43,18 @@ const randomInput = (rng: Rng): Input => {
 }
 
 describe("the commit queue", () => {
+  it("has the accounts of a durable batch free, also where one of its commands met a bug", () => {
+    const fixture = new CommandFixture(["a", "b"])
+    const [first] = [fixture.push(deposit("a", 1n)), fixture.push(deposit("b", 1n))]
+    const batch = fixture.queue.take(wide)
+    first.commit = () => {
+      throw new Error("a bug")
+    }
+    assert.throws(() => fixture.commit(batch), "a bug")
+    const next = fixture.push(deposit("b", 1n))
+    assert.deepStrictEqual(fixture.queue.take(wide)?.commands, [next])
+  })
+
   it("keeps the order of every account and has each in one batch, or in two chained ones", () => {
     const chained = { taken: 0, committed: 0, detached: 0 }
     for (let seed = 1; seed <= 150; seed++) {
