@@ -2,7 +2,7 @@
  * The instant that a message to an endpoint says it was sent at. It exists because receivers refuse messages that are some minutes off: by a
  * machine's clock that is set wrong, all of them would be, until the endpoint is disabled.
  */
-import { Clock, Effect, Option } from "effect"
+import { Clock, Effect, Semaphore } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
@@ -22,15 +22,28 @@ export const makeAttemptClock: Effect.Effect<Effect.Effect<Instant>, never, Even
     let storeZero: number | undefined
     let askedAt = Number.NEGATIVE_INFINITY
 
+    const isDue = () => elapsedMsUnsafe(clock) - askedAt > believedMs
     const ask = Effect.gen(function* () {
-      askedAt = elapsedMsUnsafe(clock)
+      const beganAt = elapsedMsUnsafe(clock)
       const storeNow = yield* store.heartbeat([])
-      storeZero = storeNow - (askedAt + elapsedMsUnsafe(clock)) / 2
-    }).pipe(Effect.timeoutOption(patienceMs), Effect.option, Effect.map(Option.flatten))
+      storeZero = storeNow - (beganAt + elapsedMsUnsafe(clock)) / 2
+    }).pipe(
+      Effect.timeoutOption(patienceMs),
+      Effect.option,
+      Effect.tap(() =>
+        Effect.sync(() => {
+          askedAt = elapsedMsUnsafe(clock)
+        })
+      )
+    )
+    // Messages that start meanwhile wait for the same answer.
+    const askOnce = Semaphore.makeUnsafe(1).withPermit(
+      Effect.suspend(() => (isDue() ? Effect.asVoid(ask) : Effect.void))
+    )
 
     return Effect.gen(function* () {
       // Only while messages are sent, so that a node without endpoints asks nothing.
-      if (elapsedMsUnsafe(clock) - askedAt > believedMs) yield* ask
+      if (isDue()) yield* askOnce
       const now = clock.currentTimeMillisUnsafe()
       if (storeZero === undefined) return now
       const byStore = Math.round(storeZero + elapsedMsUnsafe(clock))

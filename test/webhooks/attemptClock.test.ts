@@ -1,0 +1,34 @@
+/** The instant that messages to webhooks say they were sent at. */
+import { assert, it } from "@effect/vitest"
+import { Clock, Effect, Fiber, Layer } from "effect"
+import { TestClock } from "effect/testing"
+import { makeAttemptClock } from "../../src/actors/webhooks/AttemptClock.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+
+const hourMs = 3_600_000
+
+it.effect("messages that start together share one question for the event store's clock", () => {
+  let asked = 0
+  const store = Layer.effect(
+    EventStore,
+    Effect.map(EventStore, (real) => ({
+      ...real,
+      heartbeat: () =>
+        Effect.gen(function* () {
+          asked++
+          yield* Effect.sleep(100)
+          return (yield* Clock.currentTimeMillis) + hourMs
+        })
+    }))
+  ).pipe(Layer.provide(EventStore.layerMemory))
+  return Effect.gen(function* () {
+    const attemptAt = yield* makeAttemptClock
+    const messages = yield* Effect.forkChild(
+      Effect.all([attemptAt, attemptAt, attemptAt], { concurrency: "unbounded" })
+    )
+    yield* TestClock.adjust("1 second")
+    for (const sentAt of yield* Fiber.join(messages)) assert.isAtLeast(sentAt, hourMs)
+    yield* attemptAt
+    assert.strictEqual(asked, 1)
+  }).pipe(Effect.provide(store))
+})
