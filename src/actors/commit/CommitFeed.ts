@@ -23,6 +23,8 @@ export const sizeOf = ({ events }: Commit): Size => ({
 interface Offered {
   /** In the order in which they were offered. */
   readonly commits: ReadonlyArray<Commit>
+  /** Of each of them. */
+  readonly sizes: ReadonlyArray<Size>
   /** The last commit of each writer that found no room, and is to be read from the store. */
   readonly dropped: ReadonlyMap<WriterId, number>
 }
@@ -55,6 +57,7 @@ export class CommitFeed extends Context.Service<
       const { feedBytesMax, feedEventsMax } = yield* ReadSideConfig
       const wake = Latch.makeUnsafe(false)
       let commits: Array<Commit> = []
+      let sizes: Array<Size> = []
       let dropped = new Map<WriterId, number>()
       let held = nothing
       let droppedCount = 0
@@ -72,13 +75,15 @@ export class CommitFeed extends Context.Service<
         offerUnsafe: (commit) => {
           tellChange()
           // One commit always fits into an empty feed, however large it is.
-          const further = added(held, sizeOf(commit))
+          const size = sizeOf(commit)
+          const further = added(held, size)
           if (held.events > 0 && (further.events > feedEventsMax || further.bytes > feedBytesMax)) {
             dropped.set(commit.writerId, commit.seq)
             droppedCount++
             return
           }
           commits.push(commit)
+          sizes.push(size)
           held = further
           wake.openUnsafe()
         },
@@ -89,8 +94,9 @@ export class CommitFeed extends Context.Service<
         },
         awaitSome: Effect.asVoid(wake.await),
         takeAll: Effect.map(wake.await, () => {
-          const offered = { commits, dropped }
+          const offered = { commits, sizes, dropped }
           commits = []
+          sizes = []
           dropped = new Map()
           held = nothing
           wake.closeUnsafe()

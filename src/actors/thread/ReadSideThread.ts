@@ -13,7 +13,7 @@ import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import type { Commit, WriterId } from "../../infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
-import { added, CommitFeed, nothing, type Size, sizeOf } from "../commit/CommitFeed.ts"
+import { added, CommitFeed, nothing, type Size } from "../commit/CommitFeed.ts"
 import { Completeness } from "../projections/Completeness.ts"
 import { ProjectionRegistry } from "../projections/ProjectionRegistry.ts"
 import { ReadSideThreadStatus, type ThreadStatus } from "../projections/ThreadStatus.ts"
@@ -169,17 +169,20 @@ const handedOverMax: Size = { events: 1_000, bytes: 1_000_000 }
 
 const isFull = (size: Size, most: Size): boolean => size.events >= most.events || size.bytes >= most.bytes
 
-/** The same commits in the same order, in pieces of about that size. */
-const piecesOf = (commits: ReadonlyArray<Commit>): ReadonlyArray<ReadonlyArray<Commit>> => {
+/** The same commits, of these sizes, in the same order, in pieces of about that size. */
+const piecesOf = (
+  commits: ReadonlyArray<Commit>,
+  sizes: ReadonlyArray<Size>
+): ReadonlyArray<ReadonlyArray<Commit>> => {
   const pieces: Array<Array<Commit>> = []
   let piece = handedOverMax
-  for (const commit of commits) {
+  for (const [index, commit] of commits.entries()) {
     if (isFull(piece, handedOverMax)) {
       pieces.push([])
       piece = nothing
     }
     pieces.at(-1)?.push(commit)
-    piece = added(piece, sizeOf(commit))
+    piece = added(piece, sizes[index] ?? nothing)
   }
   return pieces
 }
@@ -206,14 +209,12 @@ const makeCommitPump = Effect.gen(function* () {
   }
   /** What a life that ends meanwhile was not sent is noted all the same: the next one reads it from the log. */
   const sendAll = Effect.fnUntraced(function* <E>(send: (message: ToReadSide) => Effect.Effect<void, E>) {
-    const { commits, dropped } = yield* feed.takeAll
-    for (const commit of commits) {
-      note(commit.writerId, commit.seq)
-      outstanding = added(outstanding, sizeOf(commit))
-    }
+    const { commits, sizes, dropped } = yield* feed.takeAll
+    for (const commit of commits) note(commit.writerId, commit.seq)
+    outstanding = sizes.reduce(added, outstanding)
     for (const [writer, seq] of dropped) note(writer, seq)
     if (isFull(outstanding, most)) room.closeUnsafe()
-    for (const [index, piece] of piecesOf(commits).entries()) {
+    for (const [index, piece] of piecesOf(commits, sizes).entries()) {
       if (index > 0) yield* Effect.yieldNow
       yield* send({ _tag: "Commits", commits: encodeCommits(piece), missed: [] })
     }

@@ -15,7 +15,7 @@ export const readSideLimits = limitGroup("CHRONICLE", {
   ),
   feedBytesMax: limit(
     32_000_000,
-    "Payload characters of these, about. Most events have some hundred; one of a journal with the longest metadata has several thousand."
+    "Characters of these, about: the payload and context of each, and 250 more. Most events have some hundred; one of a journal with the longest metadata has several thousand."
   ),
   publishEventsMax: limit(5_000, "Events the relay publishes before it waits for their acknowledgements."),
   messageBytesMax: limit(
