@@ -1,7 +1,13 @@
 /** The conventions of the HTTP API: idempotency, statuses, problem documents, ETags, and questions that are read strictly. */
 import { assert, describe, layer, it as plain } from "@effect/vitest"
 import { Effect, Result } from "effect"
-import { CommandError, Indeterminate, InvalidCommand, QueryError } from "../../src/domain/Errors.ts"
+import {
+  CommandError,
+  Indeterminate,
+  InvalidCommand,
+  QueryError,
+  Unavailable
+} from "../../src/domain/Errors.ts"
 import { problemList } from "../../src/http/api/Problems.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { memoryLedger, token } from "../support/callers.ts"
@@ -586,6 +592,37 @@ layer(memoryLedger, { excludeTestServices: true })("a batch over HTTP", (it) => 
           JSON.stringify({ _tag: "Deposit", account, amount: "1", commandId: `${account}-${n}` })
         )
         assert.deepEqual(yield* statuses(send, lines), [201, 201, 504, 201, 503, 503])
+        assert.strictEqual(calls, 2)
+      })
+    )
+  )
+
+  it.effect("sends nothing behind a line that had no outcome in all its time but what is sent with it", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        const { account } = yield* funded()
+        const commandDeadlineMs = 1_000
+        const error = new Unavailable({ what: "an account", reason: "it is moving to another node" })
+        let calls = 0
+        const ledger = {
+          ...inside,
+          // At once of the first lines, and after all their time of the second.
+          dispatchMany: ((commands) =>
+            Effect.delay(
+              Effect.map(inside.dispatchMany(commands), (results) => [
+                Result.fail(error),
+                ...results.slice(1)
+              ]),
+              ++calls === 2 ? commandDeadlineMs + 100 : 0
+            )) satisfies typeof inside.dispatchMany
+        }
+        const ledgerLimits = { commandDeadlineMs }
+        const send = yield* sendInMemory({ tokens, ledger, limits: { batchMax: 2 }, ledgerLimits })
+        const lines = [1, 2, 3, 4, 5, 6].map((n) =>
+          JSON.stringify({ _tag: "Deposit", account, amount: "1", commandId: `${account}-${n}` })
+        )
+        assert.deepEqual(yield* statuses(send, lines), [503, 201, 503, 201, 503, 503])
         assert.strictEqual(calls, 2)
       })
     )

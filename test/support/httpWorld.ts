@@ -11,6 +11,7 @@ import * as Health from "../../src/http/Health.ts"
 import { HttpConnections } from "../../src/http/server/HttpConnections.ts"
 import { HttpConfig, httpLimits } from "../../src/http/server/HttpLimits.ts"
 import * as LedgerHttpServer from "../../src/http/server/LedgerHttpServer.ts"
+import { defaultLimits, LedgerConfig, type LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
 import { Ledger } from "../../src/Ledger.ts"
 
 type Limits = typeof httpLimits.schema.Type
@@ -18,6 +19,7 @@ type Limits = typeof httpLimits.schema.Type
 export interface HttpOptions {
   readonly tokens?: ReadonlyArray<Token>
   readonly limits?: Partial<Limits>
+  readonly ledgerLimits?: Partial<LedgerLimits>
   readonly ratePerSecond?: number
   readonly tls?: ServerTls
   /** Served instead of the world's. */
@@ -27,7 +29,11 @@ export interface HttpOptions {
 const guardOf = ({ tokens = [], ratePerSecond = 200_000 }: HttpOptions) =>
   Layer.mergeAll(Authenticator.layer(tokens, ratePerSecond), RefusalLog.layer(20))
 
-const limitsOf = ({ limits }: HttpOptions) => Layer.succeed(HttpConfig, { ...httpLimits.defaults, ...limits })
+const limitsOf = ({ limits, ledgerLimits }: HttpOptions) =>
+  Layer.mergeAll(
+    Layer.succeed(HttpConfig, { ...httpLimits.defaults, ...limits }),
+    Layer.succeed(LedgerConfig, { ...defaultLimits, ...ledgerLimits })
+  )
 
 const ledgerOf = ({ ledger }: HttpOptions) =>
   ledger === undefined ? Layer.empty : Layer.succeed(Ledger, ledger)

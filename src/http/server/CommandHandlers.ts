@@ -1,10 +1,11 @@
 /** What the routes of commands do: a request becomes a command, and its receipt or error the response. */
-import { Effect, Result, Schema, Stream } from "effect"
+import { Clock, Effect, Result, Schema, Stream } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { type GuardedLedger, makeGuardedLedger } from "../../access/GuardedLedger.ts"
 import type { Caller } from "../../access/Tokens.ts"
 import { type CommandError, InvalidCommand, Unavailable } from "../../domain/Errors.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
+import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { commandRoutes, locationOf, ReceiptBody } from "../api/CommandRoutes.ts"
 import { CurrentCaller } from "../api/LedgerHttpApi.ts"
 import { toProblem } from "../api/Problems.ts"
@@ -91,11 +92,22 @@ interface LineResults {
 const isIndeterminate = (result: CommandResult): boolean =>
   Result.isFailure(result) && result.failure._tag === "Indeterminate"
 
+const isUnavailable = (result: CommandResult): boolean =>
+  Result.isFailure(result) && result.failure._tag === "Unavailable"
+
+const nowMs = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos) / 1e6)
+
 const behindUnknown = printResult(
   Result.fail(
     new Unavailable({ what: "this batch", reason: "a command before it in the batch has no known outcome" })
   )
 )
+
+interface BatchLimits {
+  readonly batchMax: number
+  readonly bodyBytesMax: number
+  readonly commandDeadlineMs: number
+}
 
 /** The results of some lines. The commands of faulty lines are not sent, but count against the caller's rate as those of others do. */
 const sendLines = Effect.fnUntraced(
@@ -103,12 +115,15 @@ const sendLines = Effect.fnUntraced(
     guarded: GuardedLedger,
     caller: Caller,
     lines: ReadonlyArray<string>,
-    { bytesMax, callsAdmitted }: { readonly bytesMax: number; readonly callsAdmitted: number }
+    { bodyBytesMax, commandDeadlineMs }: BatchLimits,
+    callsAdmitted: number
   ) {
-    const parsed = lines.map((line) => parseLine(line, bytesMax))
+    const parsed = lines.map((line) => parseLine(line, bodyBytesMax))
     const commands = parsed.filter(Result.isSuccess).map(({ success }) => success)
     const faulty = lines.length - commands.length
+    const sentAtMs = yield* nowMs
     const results = yield* guarded.dispatchMany(caller, commands, faulty - callsAdmitted)
+    const isLate = (yield* nowMs) - sentAtMs >= commandDeadlineMs
     let next = 0
     const all = parsed.map((line): CommandResult => {
       if (Result.isFailure(line)) return Result.fail(line.failure)
@@ -116,8 +131,8 @@ const sendLines = Effect.fnUntraced(
       if (result === undefined) throw new Error("a command of a batch has no result")
       return Result.mapError(result, inWordsOfText(line.success))
     })
-    // It may be done yet, and what stands behind it must not come before.
-    const isStopped = all.some(isIndeterminate)
+    // It may be done yet, and what stands behind it must not come before. Or it had no outcome in all its time, and further lines would wait as long.
+    const isStopped = all.some(isIndeterminate) || (isLate && all.some(isUnavailable))
     return { printed: all.map(printResult), stopped: isStopped ? behindUnknown : undefined }
   },
   // What refuses all of them, as the caller's rate does, refuses each, and those behind them: a batch takes effect in order.
@@ -129,14 +144,9 @@ const sendLines = Effect.fnUntraced(
 )
 
 /** The results of all lines, so many at a time as are dispatched together. */
-const sendInOrder = (
-  guarded: GuardedLedger,
-  caller: Caller,
-  text: string,
-  { batchMax, bodyBytesMax }: { readonly batchMax: number; readonly bodyBytesMax: number }
-) =>
+const sendInOrder = (guarded: GuardedLedger, caller: Caller, text: string, limits: BatchLimits) =>
   Stream.fromIterable(linesOf(text)).pipe(
-    Stream.grouped(batchMax),
+    Stream.grouped(limits.batchMax),
     Stream.mapAccumEffect(
       (): { readonly stopped: string | undefined; readonly isFirst: boolean } => ({
         stopped: undefined,
@@ -146,7 +156,7 @@ const sendInOrder = (
         const sent: Effect.Effect<LineResults> =
           stopped === undefined
             ? // The request itself was one call.
-              sendLines(guarded, caller, some, { bytesMax: bodyBytesMax, callsAdmitted: isFirst ? 1 : 0 })
+              sendLines(guarded, caller, some, limits, isFirst ? 1 : 0)
             : Effect.succeed({ printed: some.map(() => stopped), stopped })
         return Effect.map(
           sent,
@@ -168,6 +178,7 @@ const ofOneCommand = [
  */
 const makeSendBatch = Effect.gen(function* () {
   const { batchMax, batchBytesMax, bodyBytesMax } = yield* HttpConfig
+  const { commandDeadlineMs } = yield* LedgerConfig
   const connections = yield* HttpConnections
   const guarded = yield* makeGuardedLedger("http", batchMax)
   return Effect.gen(function* () {
@@ -178,7 +189,7 @@ const makeSendBatch = Effect.gen(function* () {
         return yield* InvalidCommand.at(header, `is not of a batch: each line has ${field} of its own`)
     const text = yield* readBody(connections, request, "application/x-ndjson", batchBytesMax)
     let done = 0
-    const results = sendInOrder(guarded, caller, text, { batchMax, bodyBytesMax }).pipe(
+    const results = sendInOrder(guarded, caller, text, { batchMax, bodyBytesMax, commandDeadlineMs }).pipe(
       Stream.map((some) => {
         done += some.length
         return some.join("")
