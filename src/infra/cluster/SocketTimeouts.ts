@@ -99,6 +99,8 @@ export const withWriteTimeout = Effect.fnUntraced(function* (
 
 /** How often, within the time that a peer may be silent, it is looked whether it was. */
 const silentLooks = 8
+/** So many bytes are taken from one look to another by a peer that is sent a large message, however slow its line: pings are fewer. */
+const takenMin = 4_096
 
 const peerIsSilent = () =>
   new Socket.SocketError({ reason: new Socket.SocketReadError({ cause: new Error("the peer is silent") }) })
@@ -106,13 +108,16 @@ const peerIsSilent = () =>
 /** The present connection beneath a socket that shows nothing of a message before all of it is there, as a WebSocket does. */
 interface Beneath {
   readonly bytesReadUnsafe: () => number
+  /** Bytes that were written and are not with the peer yet, as far as that is known. */
+  readonly unsent: Effect.Effect<number>
   /** Ends it without a word of farewell, for which a WebSocket would wait. */
   readonly endUnsafe: () => void
 }
 
 /**
  * Wraps a socket: closes the connection when its peer, which is pinged, sends nothing for `silentMs` while it is listened to. Effect's own
- * pings go by answers that are complete: one that is large and comes slowly, or is taken slowly here, would be silence to them.
+ * pings go by answers that are complete: one that is large and comes slowly, or is taken slowly here, would be silence to them. By what is
+ * `beneath` one that takes a large message slowly is not silent either: the pings stand behind that.
  */
 export const withReadTimeout = (inner: Socket.Socket, silentMs: number, beneath?: Beneath): Socket.Socket =>
   Socket.make({
@@ -126,8 +131,22 @@ export const withReadTimeout = (inner: Socket.Socket, silentMs: number, beneath?
       let suspected: number | undefined
       let isGivenUp = false
       let bytesRead = beneath?.bytesReadUnsafe()
+      let unsent: number | undefined
       const end =
         beneath === undefined ? writer.write(new Socket.CloseEvent(1011)) : Effect.sync(beneath.endUnsafe)
+      /** Looks whether a peer that has sent nothing for a while takes something: what the kernel tells costs more than the rest. */
+      const lookAtUnsent = Effect.suspend(() => {
+        const isQuiet = waitsSince !== undefined && elapsedMsUnsafe(clock) - waitsSince >= silentMs / 2
+        if (!isQuiet || beneath === undefined) {
+          unsent = undefined
+          return Effect.void
+        }
+        return Effect.map(beneath.unsent, (left) => {
+          const isTaking = unsent !== undefined && left <= unsent - takenMin
+          if (isTaking && waitsSince !== undefined) waitsSince = elapsedMsUnsafe(clock)
+          unsent = left
+        })
+      })
       const look = Effect.suspend(() => {
         const bytes = beneath?.bytesReadUnsafe()
         // A part of a message came, for the rest of which is waited anew.
@@ -139,7 +158,13 @@ export const withReadTimeout = (inner: Socket.Socket, silentMs: number, beneath?
         suspected = isSilent ? waitsSince : undefined
         return isGivenUp ? end : Effect.void
       })
-      yield* look.pipe(Effect.ignore, Effect.delay(lookMs), Effect.forever, Effect.forkScoped)
+      yield* lookAtUnsent.pipe(
+        Effect.andThen(look),
+        Effect.ignore,
+        Effect.delay(lookMs),
+        Effect.forever,
+        Effect.forkScoped
+      )
       const pull = Effect.suspend(() => {
         waitsSince = elapsedMsUnsafe(clock)
         return Effect.ensuring(

@@ -72,3 +72,10 @@ export const unacknowledgedNow: Effect.Effect<Unacknowledged> = Effect.map(
         : known.get(`${printEnd(localAddress, localPort)} ${printEnd(remoteAddress, remotePort)}`)
   }
 )
+
+/** Bytes that were written to the socket and are not with its peer yet, as far as the kernel tells. */
+export const unsentBytes = (socket: Socket): Effect.Effect<number> =>
+  Effect.map(
+    unacknowledgedNow,
+    (unacknowledgedOf) => socket.writableLength + queuedBytes(socket) + (unacknowledgedOf(socket) ?? 0)
+  )

@@ -5,6 +5,7 @@ import { Data, Effect, Predicate, Result, Schedule } from "effect"
 import { RpcClient, type RpcClientError, type RpcGroup, RpcSerialization } from "effect/rpc"
 import { Socket } from "effect/socket"
 import { withReadTimeout, withWriteTimeout } from "../../infra/cluster/SocketTimeouts.ts"
+import { unsentBytes } from "../../infra/sockets/SentBytes.ts"
 import { LedgerRpc } from "../LedgerRpc.ts"
 import type { ClientLimits, LedgerClientOptions } from "./ClientOptions.ts"
 
@@ -115,6 +116,7 @@ const webSocketTo = Effect.fnUntraced(function* (
     ),
     beneath: {
       bytesReadUnsafe: () => connection?.bytesRead ?? 0,
+      unsent: Effect.suspend(() => (connection === undefined ? Effect.succeed(0) : unsentBytes(connection))),
       endUnsafe: () => connection?.destroy()
     }
   }

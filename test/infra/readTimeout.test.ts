@@ -1,0 +1,49 @@
+/** A peer that sends nothing: whether it takes what it is sent meanwhile tells if it is gone. */
+import { assert, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { Socket } from "effect/socket"
+import { TestClock } from "effect/testing"
+import { withReadTimeout } from "../../src/infra/cluster/SocketTimeouts.ts"
+
+const silentMs = 4_000
+
+/** Reads from a peer that says nothing, and of which it is told how many bytes it has not taken yet. */
+const readFrom = Effect.fnUntraced(function* (unsentUnsafe: () => number) {
+  let isEnded = false
+  const silent = Socket.make({
+    reader: Effect.succeed({ pull: Effect.never, upgrade: () => Effect.void }),
+    writer: Effect.succeed({ write: () => Effect.void, writeAll: () => Effect.void })
+  })
+  const { reader } = withReadTimeout(silent, silentMs, {
+    bytesReadUnsafe: () => 0,
+    unsent: Effect.sync(unsentUnsafe),
+    endUnsafe: () => {
+      isEnded = true
+    }
+  })
+  const { pull } = yield* reader
+  yield* Effect.forkScoped(pull, { startImmediately: true })
+  return () => isEnded
+})
+
+it.effect("a peer that takes a large message slowly is kept for as long as it takes something", () =>
+  Effect.gen(function* () {
+    let unsent = 1_000_000
+    const isEnded = yield* readFrom(() => unsent)
+    for (; unsent > 0; unsent -= 20_000) {
+      assert.isFalse(isEnded(), `${unsent} bytes to go`)
+      yield* TestClock.adjust(500)
+    }
+    yield* TestClock.adjust(2 * silentMs)
+    assert.isTrue(isEnded())
+  })
+)
+
+it.effect("a peer that takes no more than pings is ended", () =>
+  Effect.gen(function* () {
+    let looks = 0
+    const isEnded = yield* readFrom(() => (looks++ % 2) * 100)
+    yield* TestClock.adjust(silentMs + 1_000)
+    assert.isTrue(isEnded())
+  })
+)
