@@ -256,6 +256,39 @@ it.effect(
     }).pipe(Effect.scoped, scenario)
 )
 
+it.effect("what waits for its turn on an account counts among what the account may have in flight", () =>
+  Effect.gen(function* () {
+    const count = 300
+    const before = yield* startNode("before")
+    yield* fund(before, ["a"], 1n)
+    yield* before.stop
+    const faulty = FaultyStore.over(yield* EventStore)
+    const node = yield* Effect.provideService(
+      startNode("after", { store: faulty.store, limits: { inFlightPerAccountMax: count } }),
+      Clock.Clock,
+      passing(yield* Clock.Clock)
+    )
+    yield* Effect.addFinalizer(() => Effect.sync(() => faulty.release()))
+    faulty.hold("readStreams")
+    const send = () =>
+      Effect.forkChild(Effect.result(node.send(deposit("a", 1n))), { startImmediately: true })
+    const sent = yield* Effect.forEach(Array.from({ length: count }), send)
+    yield* until("the account is being read", () => faulty.held() === 1)
+    faulty.hold("commit")
+    faulty.release("readStreams")
+    const waiting = () => node.dispatcher.meters().phases.waiting
+    yield* until("some are decided", () => waiting() < count)
+    assert.isAbove(waiting(), 0)
+    const further = yield* send()
+    faulty.release()
+    yield* until("all are decided", () => waiting() === 0)
+    yield* TestClock.adjust(1_000)
+    const answers = (yield* Effect.forEach(sent, Fiber.join)).map(outcomeOf)
+    assert.deepStrictEqual(tally(answers), { Accepted: count })
+    assert.strictEqual(outcomeOf(yield* Fiber.join(further)), "Overloaded")
+  }).pipe(Effect.scoped, scenario)
+)
+
 for (const { fault, why } of [
   { fault: "fenced", why: "its writer was fenced" },
   { fault: "overtaken", why: "another writer wrote to its account" }

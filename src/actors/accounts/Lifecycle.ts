@@ -644,9 +644,9 @@ export class AccountActor {
     return this.#passedAt
   }
 
-  /** Commands that wait for it or were decided on it. */
+  /** Commands that wait for it, keep it while they wait for another account or for their turn, or were decided on it. */
   get inFlight(): number {
-    return this.#uncommitted + (this.#mailbox?.length ?? 0)
+    return this.#uncommitted + this.#pins + (this.#mailbox?.length ?? 0)
   }
 
   get isIdle(): boolean {
@@ -664,7 +664,7 @@ export class AccountActor {
   }
 
   get #isUnused(): boolean {
-    return this.inFlight + this.#pins + this.#leaseRequests.length === 0
+    return this.inFlight + this.#leaseRequests.length === 0
   }
 
   /** A command that holds a lock on it may still be decided while a lease is asked for. */
