@@ -308,7 +308,7 @@ class Executor {
   /** Thousands may have waited for an account, and are resumed at once. */
   #hasToWaitForTurn(command: PendingCommand, elapsedMs: number, known: Known): boolean {
     if (command === this.#next) return false
-    // One that comes now is decided after those on its accounts that wait for their turn.
+    // One that comes now is decided after those on its accounts that wait for their turn, where this node owns these.
     if (known !== undefined) return this.#due.length > 0 && known.some((actor) => actor?.isPinned === true)
     if (this.#isInTurn) return elapsedMs >= this.#turnEndsAt
     this.#isInTurn = true
