@@ -36,7 +36,8 @@ it.live("a node that ended leaves its webhooks to the next, which goes on with w
       "first",
       Effect.gen(function* () {
         const ledger = yield* Ledger
-        const { webhook } = yield* (yield* Webhooks).create({ url })
+        const webhooks = yield* Webhooks
+        const { webhook } = yield* webhooks.create({ url })
         yield* ledger.dispatch({ _tag: "OpenAccount", account: "a", asset: "USD/2", owner: "Ann" })
         yield* eventually(
           "the first is taken",
@@ -48,6 +49,10 @@ it.live("a node that ended leaves its webhooks to the next, which goes on with w
         yield* eventually(
           "it was refused",
           Effect.sync(() => received.at(-1)?.status === 503)
+        )
+        yield* eventually(
+          "that is written down",
+          Effect.map(Effect.orDie(webhooks.find(webhook.id)), (one) => (one?.failures.length ?? 0) > 0)
         )
         return webhook.id
       })
