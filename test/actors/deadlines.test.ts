@@ -322,6 +322,25 @@ it.effect("nor is a command of such a batch decided once another one of its id w
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
+it.effect("nor is one that is sent again, behind one of its batch that has taken effect", () =>
+  Effect.gen(function* () {
+    const { faulty, inner, node } = yield* heldNode(["c"])
+    yield* node.send(withdraw("c", 1n, "landed"))
+    faulty.hold("readStreams")
+    const other = yield* sendAll(node, [withdraw("none", 1n, "twice")])
+    yield* until("its account is read", () => faulty.held() === 1)
+    const batch = [deposit("c", 1n, "twice"), withdraw("c", 1n, "landed")].map(toCommand)
+    const again = yield* Effect.forkChild(node.dispatcher.localNode.dispatch(batch, true))
+    yield* TestClock.adjust(100)
+    faulty.release()
+    yield* TestClock.adjust(1_000)
+    assert.deepStrictEqual(yield* outcomes(other), ["AccountNotFound"])
+    const tags = (yield* Fiber.join(again)).map(({ _tag }) => _tag)
+    assert.deepStrictEqual(tags, ["Unknown", "Done"])
+    assert.lengthOf(yield* readStream(inner, "c"), 3)
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
 it.effect("a repeat that is known to be in the log is never told that nothing was done", () =>
   Effect.gen(function* () {
     const { faulty, node: first } = yield* heldNode(["a"])
