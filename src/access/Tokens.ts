@@ -114,8 +114,8 @@ export const parseTokens = (json: Redacted.Redacted): Result.Result<ReadonlyArra
   if (Result.isFailure(parsed)) {
     const faulty = faultyEntry(Redacted.value(json))
     return Result.fail(
-      `${faulty === undefined ? "" : `is wrong in entry ${faulty} of the array: it `}` +
-        'must be a JSON array of {"name", "sha256", "scopes": ["read" | "command" | "audit" | "admin"], "accounts"?: [prefix], "commandIds"?: [prefix]} without other fields; ' +
+      'must be a JSON array of {"name", "sha256", "scopes": ["read" | "command" | "audit" | "admin"], "accounts"?: [prefix], "commandIds"?: [prefix]} without other fields' +
+        `${faulty === undefined ? "" : `, which entry ${faulty} is not`}; ` +
         "`chronicle token` prints one"
     )
   }
