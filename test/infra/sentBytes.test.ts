@@ -1,6 +1,6 @@
 /** How the kernel's table of connections names the ends of one. */
 import { assert, it } from "@effect/vitest"
-import { printEnd } from "../../src/infra/sockets/SentBytes.ts"
+import { printEnd } from "../../src/infra/cluster/SocketTimeouts.ts"
 
 it.each([
   ["127.0.0.1", 2024, "LE", "0100007F:07E8"],

@@ -13,6 +13,7 @@ import { headersOf, isTold, toldMessage, type WebhookMessage } from "../../domai
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { WebhookConfig, type WebhookLimits } from "../../infra/config/WebhookConfig.ts"
 import type { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
+import { makeAttemptClock } from "../../infra/eventstore/StoreClock.ts"
 import { type Attempt, WebhookSender } from "../../infra/webhooks/WebhookSender.ts"
 import { type WebhookProgress, type WebhookRow, WebhookStore } from "../../infra/webhooks/WebhookStore.ts"
 import { makeSingleton, Singletons } from "../relay/Singletons.ts"
@@ -20,7 +21,6 @@ import { reasonOf, supervise } from "../relay/Supervisor.ts"
 import type { LogStep } from "../subscriptions/LogFollower.ts"
 import type { CommittedEvent } from "../subscriptions/SharedEvent.ts"
 import { Subscriptions } from "../subscriptions/Subscriptions.ts"
-import { makeAttemptClock } from "./AttemptClock.ts"
 
 const singleton = makeSingleton("webhooks", Schema.fromJsonString(Schema.Struct({})))
 

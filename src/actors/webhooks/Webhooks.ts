@@ -13,11 +13,11 @@ import {
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { WebhookConfig, WebhookPolicy } from "../../infra/config/WebhookConfig.ts"
 import type { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
+import { makeAttemptClock } from "../../infra/eventstore/StoreClock.ts"
 import { endpointUrl } from "../../infra/webhooks/WebhookAddress.ts"
 import { type Attempt, WebhookSender } from "../../infra/webhooks/WebhookSender.ts"
 import { type WebhookRow, WebhookStore, type WebhookSummary } from "../../infra/webhooks/WebhookStore.ts"
 import { Subscriptions } from "../subscriptions/Subscriptions.ts"
-import { makeAttemptClock } from "./AttemptClock.ts"
 import { secretsAt } from "./WebhookDelivery.ts"
 
 /** An endpoint with its secret, which is told this once. */

@@ -4,8 +4,8 @@
  */
 import type { Socket } from "node:net"
 import { Clock, Effect } from "effect"
-import { queuedBytes } from "../sockets/SentBytes.ts"
-import { StuckPeers } from "../sockets/StuckPeers.ts"
+import { queuedBytes } from "./SocketTimeouts.ts"
+import { StuckPeers } from "./StuckPeers.ts"
 
 /** `beneath` is the TCP socket of the present connection, where that is known. */
 export const watchPeer = (stuckMs: number, beneath: () => Socket | undefined) =>

@@ -2,8 +2,8 @@
 import { assert, it } from "@effect/vitest"
 import { Clock, Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
-import { makeAttemptClock } from "../../src/actors/webhooks/AttemptClock.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { makeAttemptClock } from "../../src/infra/eventstore/StoreClock.ts"
 
 const hourMs = 3_600_000
 

@@ -5,7 +5,7 @@
 import type { Socket } from "node:net"
 import { type Clock, Effect, Latch } from "effect"
 import { elapsedMsUnsafe } from "../config/Elapsed.ts"
-import { queuedBytes, unacknowledgedNow } from "./SentBytes.ts"
+import { queuedBytes, unacknowledgedNow } from "./SocketTimeouts.ts"
 
 interface Seen {
   /** Bytes of the chunks that the kernel has taken whole or is taking, and what it has not taken of those. */
