@@ -36,16 +36,18 @@ const argument = (index: number, otherwise: number): number => Number(positional
 const [commandsPerSecond, seconds] = [argument(0, 1_000), argument(1, 20)]
 const [readers, rounds] = [argument(2, 1_000), argument(3, 5)]
 const readerProcesses = 2
+/** A load of so long goes before each that is measured: what the opening of a thousand streams leaves is collected in it. */
+const settleSeconds = 4
 
 const nowMs = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos) / 1e6)
 
 /** The latency of each command from the moment at which it should have been sent, in milliseconds. */
-const sendAtRate = Effect.fnUntraced(function* (ledger: Ledger["Service"]) {
+const sendAtRate = Effect.fnUntraced(function* (ledger: Ledger["Service"], forSeconds = seconds) {
   const started = yield* nowMs
   const took: Array<number> = []
   yield* Effect.forEach(
     Array.from(
-      { length: commandsPerSecond * seconds },
+      { length: commandsPerSecond * forSeconds },
       (_, index) => started + (index * 1_000) / commandsPerSecond
     ),
     (due) =>
@@ -202,6 +204,7 @@ const inTurn = Effect.fnUntraced(function* (ledger: Ledger["Service"], node: Nod
   const ratios: Array<readonly [p50: number, p99: number]> = []
   const [allWithout, allBeside]: [Array<number>, Array<number>] = [[], []]
   for (let round = 0; round < rounds; round++) {
+    yield* sendAtRate(ledger, settleSeconds)
     const without = yield* measured(ledger, node.pid)
     yield* Console.log(
       `without readers    p50 ${without.p50.toFixed(2)} ms  p99 ${without.p99.toFixed(1)} ms  ${without.shares}`
@@ -209,6 +212,7 @@ const inTurn = Effect.fnUntraced(function* (ledger: Ledger["Service"], node: Nod
     yield* Effect.scoped(
       Effect.gen(function* () {
         const open = yield* openReaders(node.http)
+        yield* sendAtRate(ledger, settleSeconds)
         const [before, processor] = [yield* open.seen, open.processor()]
         const beside = yield* measured(ledger, node.pid)
         const seen = yield* open.seen
