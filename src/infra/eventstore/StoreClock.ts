@@ -9,6 +9,13 @@ import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { goesOn } from "../telemetry/GoesOn.ts"
 import { EventStore } from "./EventStore.ts"
 
+/** The store's clock less time elapsed: about, for it was read between question and answer. */
+const readZero = (store: EventStore["Service"], clock: Clock.Clock) =>
+  Effect.suspend(() => {
+    const askedAtMs = elapsedMsUnsafe(clock)
+    return Effect.map(store.heartbeat([]), (storeNow) => storeNow - (askedAtMs + elapsedMsUnsafe(clock)) / 2)
+  })
+
 /** How often the store's clock is asked for at most, in milliseconds: in between, time elapsed is added, which hardly drifts. */
 const askMs = 5_000
 
@@ -21,14 +28,12 @@ export const makeStoreNow = Effect.gen(function* () {
   const clock = yield* Clock.Clock
   const { clockSkewMaxMs } = yield* LedgerConfig
   const isWanted = Latch.makeUnsafe(true)
-  /** The store's clock less time elapsed, at its last answer: about, for it was read between question and answer. */
+  /** At its last answer. */
   let zero: number | undefined
   const ask = Effect.gen(function* () {
     yield* isWanted.await
     isWanted.closeUnsafe()
-    const askedAtMs = elapsedMsUnsafe(clock)
-    const storeNow = yield* store.heartbeat([])
-    zero = storeNow - (askedAtMs + elapsedMsUnsafe(clock)) / 2
+    zero = yield* readZero(store, clock)
   })
   yield* ask.pipe(
     Effect.ignore,
@@ -60,15 +65,13 @@ export const makeAttemptClock: Effect.Effect<Effect.Effect<Instant>, never, Even
   function* () {
     const clock = yield* Clock.Clock
     const store = yield* EventStore
-    /** The store's clock less time elapsed; undefined until it has told. */
+    /** Undefined until the store has told. */
     let storeZero: number | undefined
     let askedAt = Number.NEGATIVE_INFINITY
 
     const isDue = () => elapsedMsUnsafe(clock) - askedAt > believedMs
     const ask = Effect.gen(function* () {
-      const beganAt = elapsedMsUnsafe(clock)
-      const storeNow = yield* store.heartbeat([])
-      storeZero = storeNow - (beganAt + elapsedMsUnsafe(clock)) / 2
+      storeZero = yield* readZero(store, clock)
     }).pipe(
       Effect.timeoutOption(patienceMs),
       Effect.option,
