@@ -55,7 +55,10 @@ export interface Page<A> {
 }
 
 export interface ReadConsistency {
-  /** From a receipt: the answer has at least that write in it, or the query fails with `NotYetVisible`. */
+  /**
+   * From a receipt: the answer has at least that write in it, or the query fails with `NotYetVisible`. A transfer, and the lists of accounts and
+   * of holds by expiry, wait for it and are not held against it: they may lack it while an account's rows are just read anew.
+   */
   readonly readToken?: string | undefined
 }
 
