@@ -56,6 +56,29 @@ export const readFigures = (printed: string): ReadonlyArray<Figure> => {
   return figures
 }
 
+/**
+ * Steps between which work has moved from one version to another: "encode" makes the text that "link" hashes, where "link" had to quote
+ * it. What they take together is compared as well, and it is that sum which says whether a version is slower.
+ */
+const together: Readonly<Record<string, ReadonlyArray<string>>> = {
+  "encode and link one event": ["encode the payload of one event", "link one event to the chain"]
+}
+
+/** A step of which only the sum with others says whether a version is slower. */
+export const isPartOfSum = (name: string): boolean =>
+  Object.values(together).some((steps) => steps.includes(name))
+
+/** The figures of a run, and the sums of those that are compared together. */
+const withSums = (figures: ReadonlyArray<Figure>): ReadonlyArray<Figure> => [
+  ...figures,
+  ...Object.entries(together).flatMap(([name, steps]) => {
+    const parts = figures.filter((figure) => steps.includes(figure.name))
+    const [first] = parts
+    if (first === undefined || parts.length < steps.length) return []
+    return [{ name, unit: first.unit, value: parts.reduce((sum, { value }) => sum + value, 0) }]
+  })
+]
+
 const valuesOf = (rounds: ReadonlyArray<ReadonlyArray<Figure>>, { name, unit }: Figure) =>
   rounds.flatMap((figures) =>
     figures.flatMap((figure) => (figure.name === name && figure.unit === unit ? [figure.value] : []))
@@ -65,14 +88,16 @@ const valuesOf = (rounds: ReadonlyArray<ReadonlyArray<Figure>>, { name, unit }: 
 export const compare = (
   oldRounds: ReadonlyArray<ReadonlyArray<Figure>>,
   newRounds: ReadonlyArray<ReadonlyArray<Figure>>
-): ReadonlyArray<Comparison> =>
-  (newRounds[0] ?? []).flatMap((figure) => {
+): ReadonlyArray<Comparison> => {
+  const [before, after] = [oldRounds.map(withSums), newRounds.map(withSums)]
+  return (after[0] ?? []).flatMap((figure) => {
     const { name, unit } = figure
-    const [before, after] = [valuesOf(oldRounds, figure), valuesOf(newRounds, figure)]
-    if (before.length === 0) return []
-    const ratio = median(after) / median(before)
-    return [{ name, unit, old: before, new: after, ratio: rates.includes(unit) ? 1 / ratio : ratio }]
+    const [earlier, later] = [valuesOf(before, figure), valuesOf(after, figure)]
+    if (earlier.length === 0) return []
+    const ratio = median(later) / median(earlier)
+    return [{ name, unit, old: earlier, new: later, ratio: rates.includes(unit) ? 1 / ratio : ratio }]
   })
+}
 
 /** The names of figures that only one of the versions prints. */
 export const unmatched = (

@@ -3,7 +3,8 @@
  * the readers follow an account each, half a prefix of the feed; one takes nothing of what is sent to it, and comes again when it was
  * ended. The readers are processes of their own, whose processor time is shown beside that of the threads of the node.
  * `npm run bench:streams -- [commands a second] [seconds] [readers] [rounds]`; `--nice` so many steps of the readers' priority
- * below the node's (default 0); `--beside` they read from a node of the read side, a process of its own; `--memory` one load with
+ * below the node's (default 0); `--beside` they read from a node of the read side, a process of its own, which `--nice` is for as well: so both
+ * take from commands as little of the cores as another machine would; `--memory` one load with
  * readers alone, and the node's memory after a full collection at each tenth of it.
  */
 import { type ChildProcess, fork } from "node:child_process"
@@ -283,7 +284,8 @@ const awaitReady = (http: number) => {
 }
 
 const nodeBeside = Effect.fnUntraced(function* (stack: DevStackService) {
-  const { http } = yield* startNode(stack, {}, ".", { role: "read-side", name: "beside" })
+  const { http, pid } = yield* startNode(stack, {}, ".", { role: "read-side", name: "beside" })
+  setPriority(pid, Number(flags.nice))
   yield* awaitReady(http)
   return http
 })

@@ -194,18 +194,33 @@ export const notClosed = (
 export const notActive = ({ id, status, frozen }: OpenedAccount): AccountNotActive =>
   new AccountNotActive({ account: id, status, ...(frozen === undefined ? {} : { frozen }) })
 
-/** The account, if money may move on this side of it, and it is of the asset that is named (any, if none is). */
+/** A side of an account on which money moves. */
+type Side = Exclude<FrozenSide, "both">
+
+/** Whether money may move on this side of the account, and it is of the asset that is named (any, if none is). */
+export const isActive = (account: Account, asset: Asset | undefined, side: Side): account is OpenedAccount =>
+  account._tag === "Opened" && isFree(account, side) && (asset === undefined || asset === account.asset)
+
+const isFree = (account: OpenedAccount, side: Side): boolean =>
+  account.status === "open" || (account.status === "frozen" && !isFrozenFor(account, side))
+
+/** Why an account is not active; to be asked of one that is not. */
+export const whyNotActive = (
+  account: Account,
+  asset: Asset | undefined,
+  side: Side
+): AccountNotFound | AccountNotActive | AssetMismatch => {
+  if (account._tag === "Absent") return new AccountNotFound({ account: account.id })
+  return asset === undefined || !isFree(account, side) ? notActive(account) : mismatch(account, asset)
+}
+
+/** The account, if it is active. */
 export const active = (
   account: Account,
   asset: Asset | undefined,
-  side: Exclude<FrozenSide, "both">
-): Result.Result<OpenedAccount, AccountNotFound | AccountNotActive | AssetMismatch> => {
-  if (account._tag === "Absent") return Result.fail(new AccountNotFound({ account: account.id }))
-  if (account.status !== "open" && (account.status === "closed" || isFrozenFor(account, side))) {
-    return Result.fail(notActive(account))
-  }
-  return ofAsset(account, asset)
-}
+  side: Side
+): Result.Result<OpenedAccount, AccountNotFound | AccountNotActive | AssetMismatch> =>
+  isActive(account, asset, side) ? Result.succeed(account) : Result.fail(whyNotActive(account, asset, side))
 
 /** The account, if it is of the asset that is named (any, if none is). */
 export const ofAsset = (
@@ -214,7 +229,10 @@ export const ofAsset = (
 ): Result.Result<OpenedAccount, AssetMismatch> =>
   asset === undefined || asset === account.asset
     ? Result.succeed(account)
-    : Result.fail(new AssetMismatch({ account: account.id, expected: asset, actual: account.asset }))
+    : Result.fail(mismatch(account, asset))
+
+const mismatch = (account: OpenedAccount, expected: Asset): AssetMismatch =>
+  new AssetMismatch({ account: account.id, expected, actual: account.asset })
 
 /** Fails unless `amount` minor units can leave the account (I3). */
 export const covers = (account: OpenedAccount, amount: bigint): Result.Result<void, InsufficientFunds> =>

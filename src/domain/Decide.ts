@@ -10,11 +10,13 @@ import {
   coversWith,
   evolve,
   hasRoomFor,
+  isActive,
   isFrozenFor,
   notActive,
   notClosed,
   type OpenedAccount,
   ofAsset,
+  whyNotActive,
   withoutExpired
 } from "./Account.ts"
 import type { Command, Exchange, Leg } from "./Command.ts"
@@ -141,18 +143,18 @@ const open = (command: Of<"OpenAccount">, account: Account): Decision => {
 
 // Written out, as is a transfer, where `flatMap` would be shorter: nearly all commands are these.
 const deposit = (command: Of<"Deposit">, account: Account): Decision => {
-  const opened = active(account, command.asset, "credits")
-  if (Result.isFailure(opened)) return Result.fail(opened.failure)
-  const fits = hasRoomFor(opened.success, command.amount)
+  if (!isActive(account, command.asset, "credits"))
+    return Result.fail(whyNotActive(account, command.asset, "credits"))
+  const fits = hasRoomFor(account, command.amount)
   if (Result.isFailure(fits)) return Result.fail(fits.failure)
   const { account: id, amount, contra = bank } = command
   return one(id, noted({ _tag: "Deposited", amount, contra }, command))
 }
 
 const withdraw = (command: Of<"Withdraw">, account: Account): Decision => {
-  const opened = active(account, command.asset, "debits")
-  if (Result.isFailure(opened)) return Result.fail(opened.failure)
-  const covered = covers(opened.success, command.amount)
+  if (!isActive(account, command.asset, "debits"))
+    return Result.fail(whyNotActive(account, command.asset, "debits"))
+  const covered = covers(account, command.amount)
   if (Result.isFailure(covered)) return Result.fail(covered.failure)
   const { account: id, amount, contra = bank } = command
   return one(id, noted({ _tag: "Withdrawn", amount, contra }, command))
@@ -162,16 +164,17 @@ const transfer = (command: Of<"Transfer">, stateBefore: StateOf, at: Instant): D
   const { from, to, amount, asset } = command
   if (from === to) return Result.fail(new SameAccount({ account: from }))
   // Written out, where a generator would be shorter: most commands are transfers.
-  const sender = active(withoutExpired(stateBefore(from), at), asset, "debits")
-  if (Result.isFailure(sender)) return Result.fail(sender.failure)
-  const receiver = active(withoutExpired(stateBefore(to), at), sender.success.asset, "credits")
-  if (Result.isFailure(receiver)) return Result.fail(receiver.failure)
-  const covered = covers(sender.success, amount)
+  const sender = withoutExpired(stateBefore(from), at)
+  if (!isActive(sender, asset, "debits")) return Result.fail(whyNotActive(sender, asset, "debits"))
+  const receiver = withoutExpired(stateBefore(to), at)
+  if (!isActive(receiver, sender.asset, "credits"))
+    return Result.fail(whyNotActive(receiver, sender.asset, "credits"))
+  const covered = covers(sender, amount)
   if (Result.isFailure(covered)) return Result.fail(covered.failure)
-  const held = hasRoomFor(receiver.success, amount)
-  if (Result.isFailure(held)) return Result.fail(held.failure)
-  const toVersion = receiver.success.version + 1
-  const fromVersion = sender.success.version + 1
+  const fits = hasRoomFor(receiver, amount)
+  if (Result.isFailure(fits)) return Result.fail(fits.failure)
+  const toVersion = receiver.version + 1
+  const fromVersion = sender.version + 1
   return Result.succeed([
     { account: from, event: noted({ _tag: "TransferSent", amount, to, toVersion }, command) },
     { account: to, event: noted({ _tag: "TransferReceived", amount, from, fromVersion }, command) }

@@ -1,6 +1,6 @@
 /** The comparison of two versions by what their benchmarks print. */
 import { assert, describe, it } from "@effect/vitest"
-import { compare, median, readFigures, toMarkdown, unmatched } from "../../bench/Comparison.ts"
+import { compare, isPartOfSum, median, readFigures, toMarkdown, unmatched } from "../../bench/Comparison.ts"
 
 /** What `console.table` prints for the two tables of `npm run bench`. */
 const printed = (decideUs: string, cpuUs: string, perSecond: number) => `
@@ -45,6 +45,30 @@ describe("the comparison of two benchmarks", () => {
     const now = readFigures(printed("1", "20", 50_000).replace("decide a transfer", "decide a hold"))
     assert.deepStrictEqual(unmatched(old, now), ["decide a transfer", "decide a hold"])
     assert.lengthOf(compare([old], [now]), 2)
+  })
+
+  it("sums up steps between which work has moved, round by round", () => {
+    const step = (name: string, value: number) => ({ name, unit: "µs (median)", value })
+    const rounds = (...each: ReadonlyArray<readonly [encode: number, link: number]>) =>
+      each.map(([encode, link]) => [
+        step("encode the payload of one event", encode),
+        step("link one event to the chain", link)
+      ])
+    const [encode, link, both, ...more] = compare(rounds([1, 9], [2, 5]), rounds([3, 6], [3, 7]))
+    assert.isEmpty(more)
+    assert.deepStrictEqual([encode?.ratio, link?.ratio], [2, 13 / 14])
+    assert.deepStrictEqual(both, {
+      name: "encode and link one event",
+      unit: "µs (median)",
+      old: [10, 7],
+      new: [9, 10],
+      ratio: 9.5 / 8.5
+    })
+    assert.deepStrictEqual(["link one event to the chain", "decide a transfer"].map(isPartOfSum), [
+      true,
+      false
+    ])
+    assert.lengthOf(compare([[step("link one event to the chain", 1)]], rounds([1, 1])), 1)
   })
 
   it("takes the mean of the two middle values of an even number of rounds", () => {
