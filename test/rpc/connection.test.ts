@@ -38,7 +38,9 @@ it.live("leaves no listener on its socket, however often its peer took what it w
               if (typeof chunk === "string" || chunk instanceof Uint8Array) socket.write(chunk)
           })
       },
-      parser: RpcSerialization.ndjson.makeUnsafe()
+      parser: RpcSerialization.ndjson.makeUnsafe(),
+      isText: true,
+      unfinished: { admitted: 0, others: 0 }
     })
     const listeners = () => socket.listenerCount("close") + socket.listenerCount("drain")
     const before = listeners()

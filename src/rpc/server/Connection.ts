@@ -11,6 +11,7 @@ type Writer = Effect.Success<Socket.Socket["writer"]>
 
 /** Bytes that may wait for a peer; above this the handlers that answer the peer wait too. */
 const waitingMax = 262_144
+const newline = 10
 /** How long a closing connection tries to send its last answers, in milliseconds. */
 const lastAnswersMs = 100
 
@@ -28,6 +29,15 @@ export interface WaitingAnswers {
   bytes: number
 }
 
+/**
+ * What the connections of a listener hold of messages that are not complete, in bytes, about: those of which a call was admitted, and
+ * all others, which may be anybody's.
+ */
+export interface UnfinishedMessages {
+  admitted: number
+  others: number
+}
+
 /** The messages in some bytes of a peer, or why they are none. */
 type Received =
   | { readonly _tag: "Messages"; readonly messages: ReadonlyArray<Message> }
@@ -42,15 +52,26 @@ export class Connection {
   readonly calls = new Map<string | number, boolean>()
   refusals = 0
   streams = 0
-  /** Bytes of a message that is not complete, about. */
-  buffered = 0
+  /** When bytes of the peer came last, in milliseconds of time elapsed. */
   heardAt: number
+  /** When a message began to come that is not complete; undefined where there is none. */
+  messageSince: number | undefined
   readonly #writer: Writer
   readonly #socket: NetSocket | undefined
   readonly #parser: RpcSerialization.Parser
   readonly #wake = Latch.makeUnsafe(false)
   readonly #room = Latch.makeUnsafe(true)
+  readonly #isText: boolean
   readonly #answers: WaitingAnswers
+  readonly #unfinished: UnfinishedMessages
+  #isAdmitted = false
+  /** Bytes of a message that is not complete: those that the parser has, and those that a WebSocket keeps until it has the whole. */
+  #parserBytes = 0
+  #beneathBytes = 0
+  #unfinishedBytes = 0
+  /** What the socket beneath had read when it was looked at, and when it last handed something on. */
+  #readAtLook: number
+  #readAtChunk: number
   #waiting: Array<Uint8Array | string> = []
   #waitingBytes = 0
   /** Bytes that are being written: the peer has not taken all of them. */
@@ -66,7 +87,10 @@ export class Connection {
     readonly socket: NetSocket | undefined
     readonly writer: Writer
     readonly parser: RpcSerialization.Parser
+    /** A message is a line. */
+    readonly isText: boolean
     readonly answers: WaitingAnswers
+    readonly unfinished: UnfinishedMessages
   }) {
     this.id = options.id
     this.peer = options.peer
@@ -75,7 +99,11 @@ export class Connection {
     this.#writer = options.writer
     this.#socket = options.socket
     this.#parser = options.parser
+    this.#isText = options.isText
     this.#answers = options.answers
+    this.#unfinished = options.unfinished
+    this.#readAtLook = this.#bytesRead
+    this.#readAtChunk = this.#bytesRead
   }
 
   /** Nothing is written to the peer any more. */
@@ -88,6 +116,45 @@ export class Connection {
     return this.#beyondBytes
   }
 
+  /** A call of the peer was admitted. */
+  get isAdmitted(): boolean {
+    return this.#isAdmitted
+  }
+
+  /** What is counted of messages that are not complete. */
+  get unfinishedBytes(): number {
+    return this.#unfinishedBytes
+  }
+
+  get #bytesRead(): number {
+    return this.#socket?.bytesRead ?? 0
+  }
+
+  /** Is to be called after each change of what is not complete. Of a closed connection it is soon dropped, and counts no more. */
+  #countUnfinished(isAdmitted = this.#isAdmitted): void {
+    const bytes = this.#isClosed ? 0 : this.#parserBytes + this.#beneathBytes
+    this.#unfinished[this.#isAdmitted ? "admitted" : "others"] -= this.#unfinishedBytes
+    this.#unfinished[isAdmitted ? "admitted" : "others"] += bytes
+    this.#isAdmitted = isAdmitted
+    this.#unfinishedBytes = bytes
+  }
+
+  /** A call of the peer is admitted. */
+  admitUnsafe(): void {
+    if (!this.#isAdmitted) this.#countUnfinished(true)
+  }
+
+  /** Is to be called now and then: of a message that comes slowly a WebSocket hands nothing on before all of it is there. */
+  lookUnsafe(now: number): void {
+    const bytesRead = this.#bytesRead
+    if (bytesRead === this.#readAtLook) return
+    this.#readAtLook = bytesRead
+    this.heardAt = now
+    this.messageSince ??= now
+    this.#beneathBytes = bytesRead - this.#readAtChunk
+    this.#countUnfinished()
+  }
+
   /** Is to be called after each change of what waits. What still leaves a closed connection is soon dropped, and counts no more. */
   #count(): void {
     const beyond = this.#isClosed ? 0 : Math.max(0, this.#waitingBytes + this.#leavingBytes - besidesMax)
@@ -97,14 +164,17 @@ export class Connection {
 
   /** Parses bytes of the peer. A parser that has failed once cannot be trusted with the rest. */
   receiveUnsafe(data: Uint8Array | string, now: number): Received {
+    this.heardAt = now
+    this.#readAtChunk = this.#bytesRead
+    this.#readAtLook = this.#readAtChunk
+    this.#beneathBytes = 0
     const decoded = Result.try(() => this.#parser.decode(data))
     if (Result.isFailure(decoded)) return { _tag: "Broken", reason: describe(decoded.failure) }
-    if (decoded.success.length === 0) {
-      this.buffered += data.length
-      return { _tag: "Messages", messages: [] }
-    }
-    this.heardAt = now
-    this.buffered = data.length
+    const isWhole = decoded.success.length > 0
+    this.#parserBytes = isWhole ? this.#restOf(data) : this.#parserBytes + data.length
+    this.#countUnfinished()
+    this.messageSince = isWhole ? undefined : (this.messageSince ?? now)
+    if (!isWhole) return { _tag: "Messages", messages: [] }
     const messages: Array<Message> = []
     for (const value of decoded.success) {
       const message = readMessage(value)
@@ -112,6 +182,12 @@ export class Connection {
       messages.push(message)
     }
     return { _tag: "Messages", messages }
+  }
+
+  /** Bytes behind the last whole message of a chunk; of binary frames, which come in small chunks, at most so many. */
+  #restOf(data: Uint8Array | string): number {
+    if (!this.#isText) return data.length
+    return data.length - 1 - (typeof data === "string" ? data.lastIndexOf("\n") : data.lastIndexOf(newline))
   }
 
   /** Queues the message for `pump`; waits while more than `waitingMax` bytes wait for the peer. */
@@ -189,6 +265,7 @@ export class Connection {
     return Effect.suspend(() => {
       this.#isClosed = true
       this.#count()
+      this.#countUnfinished()
       this.#room.openUnsafe()
       // A finalizer cannot be interrupted, and a peer that takes nothing must not hold up the end.
       const lastAnswers = Effect.interruptible(Effect.ignore(this.#flush))
@@ -221,6 +298,7 @@ export class Connection {
     this.#waiting = []
     this.#waitingBytes = 0
     this.#count()
+    this.#countUnfinished()
     this.#room.openUnsafe()
   }
 

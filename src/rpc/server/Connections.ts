@@ -13,7 +13,7 @@ import { StuckPeers } from "../../infra/cluster/StuckPeers.ts"
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import { isProcedure, isStreaming, type Procedure, scopeOf } from "../LedgerRpc.ts"
-import { Connection, type WaitingAnswers } from "./Connection.ts"
+import { Connection, type UnfinishedMessages, type WaitingAnswers } from "./Connection.ts"
 import type { Call, Message } from "./Envelope.ts"
 import { tolerantOfPayloads } from "./Payloads.ts"
 import { makeRefusalExits } from "./RefusalExits.ts"
@@ -62,8 +62,7 @@ type Forward = (clientId: number, message: RpcMessage.FromClientEncoded) => Effe
 class OpenConnections {
   readonly all = new Map<number, Connection>()
   isClosing = false
-  /** Bytes of unfinished messages of all connections, about. */
-  buffered = 0
+  readonly unfinished: UnfinishedMessages = { admitted: 0, others: 0 }
   readonly answers: WaitingAnswers = { bytes: 0 }
   /** Set once effect's server runs. */
   forward: Forward = () => Effect.void
@@ -84,8 +83,11 @@ class OpenConnections {
       : undefined
   }
 
-  add(options: Omit<ConstructorParameters<typeof Connection>[0], "id" | "answers">): Connection {
-    const connection = new Connection({ ...options, id: this.#nextId++, answers: this.answers })
+  add(
+    options: Omit<ConstructorParameters<typeof Connection>[0], "id" | "answers" | "unfinished">
+  ): Connection {
+    const { answers, unfinished } = this
+    const connection = new Connection({ ...options, id: this.#nextId++, answers, unfinished })
     this.all.set(connection.id, connection)
     this.#hasSome.openUnsafe()
     this.#ofPeer.set(connection.peer, (this.#ofPeer.get(connection.peer) ?? 0) + 1)
@@ -94,7 +96,6 @@ class OpenConnections {
 
   remove(connection: Connection): void {
     this.all.delete(connection.id)
-    this.buffered -= connection.buffered
     const left = (this.#ofPeer.get(connection.peer) ?? 1) - 1
     if (left === 0) this.#ofPeer.delete(connection.peer)
     else this.#ofPeer.set(connection.peer, left)
@@ -109,16 +110,45 @@ class OpenConnections {
     return fullest
   }
 
+  /**
+   * Where more is held of unfinished messages than may be, of the peer that holds most the connection that holds most: what others send
+   * is not for it to end. Half of it those may hold of which no call was admitted, so that they leave room for callers.
+   */
+  tooUnfinished(): Connection | undefined {
+    const { admitted, others } = this.unfinished
+    const { bufferBytesMax } = this.#limits
+    if (admitted + others <= bufferBytesMax && others <= bufferBytesMax / 2) return undefined
+    const isOfCallers = others <= bufferBytesMax / 2
+    const ofPeers = new Map<string, { bytes: number; fullest: Connection }>()
+    for (const connection of this.all.values()) {
+      const { peer, unfinishedBytes, isAdmitted } = connection
+      if (unfinishedBytes === 0 || isAdmitted !== isOfCallers) continue
+      const { bytes, fullest } = ofPeers.get(peer) ?? { bytes: 0, fullest: connection }
+      ofPeers.set(peer, {
+        bytes: bytes + unfinishedBytes,
+        fullest: unfinishedBytes > fullest.unfinishedBytes ? connection : fullest
+      })
+    }
+    let most: { bytes: number; fullest: Connection } | undefined
+    for (const one of ofPeers.values()) if (one.bytes > (most?.bytes ?? 0)) most = one
+    return most?.fullest
+  }
+
   /** Completes while there are connections. */
   readonly awaitSome: Effect.Effect<void> = Effect.suspend(() => {
     if (this.all.size === 0) this.#hasSome.closeUnsafe()
     return Effect.asVoid(this.#hasSome.await)
   })
 
-  /** Connections that are silent for too long. */
+  /** Connections that are silent for too long, or for too long in the middle of a message. To be asked now and then. */
   silent(now: number): ReadonlyArray<Connection> {
-    const { idleMs } = this.#limits
-    return [...this.all.values()].filter(({ heardAt, calls }) => calls.size === 0 && now - heardAt > idleMs)
+    const { idleMs, messageMs } = this.#limits
+    const all = [...this.all.values()]
+    for (const connection of all) connection.lookUnsafe(now)
+    return all.filter(
+      ({ heardAt, messageSince, calls }) =>
+        calls.size === 0 && (now - heardAt > idleMs || now - (messageSince ?? now) > messageMs)
+    )
   }
 
   /** Whether a call is under way that is no stream, which might never end. */
@@ -128,16 +158,35 @@ class OpenConnections {
 }
 
 const make = Effect.gen(function* () {
-  const { makeUnsafe, codecFor } = yield* RpcSerialization.RpcSerialization
+  const { makeUnsafe, codecFor, contentType } = yield* RpcSerialization.RpcSerialization
+  const isText = contentType === "application/x-ndjson"
   const limits = yield* RpcConfig
   const clock = yield* Clock.Clock
   const open = new OpenConnections(limits)
   const disconnects = yield* Queue.make<number>()
   const peers = new StuckPeers(clock, limits.stuckMs)
-  const serveUntilEnd = yield* makeServe(open, disconnects, peers)
+  const refusals = yield* RefusalLog
+
+  /** Closes connections until nothing is too full. */
+  const makeRoomBy = (tooFull: () => Connection | undefined, reason: string): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const fullest = tooFull()
+      if (fullest === undefined) return Effect.void
+      return fullest.cut.pipe(
+        Effect.andThen(refusals.log("rpc", fullest.peer, `${reason}; the connection is closed`)),
+        Effect.andThen(makeRoomBy(tooFull, reason))
+      )
+    })
+  const makeRoom = makeRoomBy(() => open.tooFull(), "too many answers wait for all peers")
+  const makeRoomForMessages = makeRoomBy(
+    () => open.tooUnfinished(),
+    "all connections together hold too many unfinished messages"
+  )
+  const serveUntilEnd = yield* makeServe(open, disconnects, peers, makeRoomForMessages)
 
   const endLost = Effect.gen(function* () {
     for (const connection of open.silent(elapsedMsUnsafe(clock))) yield* connection.destroy
+    yield* makeRoomForMessages
     // Without a word of farewell, for which a WebSocket would wait with all that is behind it. Their readers see the end.
     for (const socket of yield* peers.find) socket.destroy()
   })
@@ -160,20 +209,11 @@ const make = Effect.gen(function* () {
     )
   })
 
-  const refusals = yield* RefusalLog
-  const reason = "too many answers wait for all peers; the connection is closed"
-  const makeRoom: Effect.Effect<void> = Effect.suspend(() => {
-    const fullest = open.tooFull()
-    if (fullest === undefined) return Effect.void
-    return fullest.cut.pipe(
-      Effect.andThen(refusals.log("rpc", fullest.peer, reason)),
-      Effect.andThen(makeRoom)
-    )
-  })
   const protocol = yield* makeProtocol(open, disconnects, codecFor, makeRoom)
   return Context.make(RpcServer.Protocol, protocol).pipe(
     Context.add(Connections, {
-      serve: (socket, origin) => Effect.ignore(serveUntilEnd(socket, origin, makeUnsafe())),
+      serve: (socket, origin) =>
+        Effect.ignore(serveUntilEnd(socket, origin, { parser: makeUnsafe(), isText })),
       drain
     })
   )
@@ -183,16 +223,17 @@ const make = Effect.gen(function* () {
 const makeServe = Effect.fnUntraced(function* (
   open: OpenConnections,
   disconnects: Queue.Queue<number>,
-  peers: StuckPeers
+  peers: StuckPeers,
+  makeRoomForMessages: Effect.Effect<void>
 ) {
   const refusals = yield* RefusalLog
   const clock = yield* Clock.Clock
-  const receive = yield* makeReceive(open)
+  const receive = yield* makeReceive(open, makeRoomForMessages)
 
   return Effect.fnUntraced(function* (
     socket: Socket.Socket,
     { peer, authorization, socket: beneath, tls }: Origin,
-    parser: RpcSerialization.Parser
+    form: Pick<ConstructorParameters<typeof Connection>[0], "parser" | "isText">
   ) {
     // Only the end of its reader closes a socket, so the reader comes before anything that may refuse the socket.
     const { pull, upgrade } = yield* socket.reader
@@ -206,7 +247,7 @@ const makeServe = Effect.fnUntraced(function* (
       now: elapsedMsUnsafe(clock),
       socket: beneath,
       writer,
-      parser
+      ...form
     })
     yield* Effect.addFinalizer(() => {
       open.remove(connection)
@@ -223,7 +264,10 @@ const makeServe = Effect.fnUntraced(function* (
 })
 
 /** Takes the bytes of a connection; false where the connection is to end. */
-const makeReceive = Effect.fnUntraced(function* (open: OpenConnections) {
+const makeReceive = Effect.fnUntraced(function* (
+  open: OpenConnections,
+  makeRoomForMessages: Effect.Effect<void>
+) {
   const refusals = yield* RefusalLog
   const limits = yield* RpcConfig
   const clock = yield* Clock.Clock
@@ -242,19 +286,17 @@ const makeReceive = Effect.fnUntraced(function* (open: OpenConnections) {
   }
 
   return Effect.fnUntraced(function* (connection: Connection, data: Uint8Array | string) {
-    const before = connection.buffered
+    if (connection.isClosed) return false
     const received = connection.receiveUnsafe(data, elapsedMsUnsafe(clock))
-    open.buffered += connection.buffered - before
     if (received._tag === "Broken") return yield* broken(connection, received.reason)
     for (const message of received.messages) {
       // A refusal may have waited for the peer until its connection was closed: what is behind it would be carried out for no caller.
       if (connection.isClosed || !(yield* receiveMessage(connection, message))) return false
     }
-    if (connection.buffered > limits.messageBytesMax && received.messages.length === 0)
+    if (connection.unfinishedBytes > limits.messageBytesMax && received.messages.length === 0)
       return yield* broken(connection, "a message above the largest")
-    if (received.messages.length === 0 && open.buffered > limits.bufferBytesMax)
-      return yield* broken(connection, "all connections together hold too many unfinished messages")
-    return true
+    yield* makeRoomForMessages
+    return !connection.isClosed
   })
 })
 
@@ -285,6 +327,7 @@ const makeReceiveCall = Effect.fnUntraced(function* (open: OpenConnections) {
     const { id, tag, payload, span } = call
     const admitted = admit(connection, call, procedure)
     if (Result.isSuccess(admitted)) {
+      connection.admitUnsafe()
       connection.begin(id, isStreaming(procedure))
       const headers: ReadonlyArray<[string, string]> = [[callerHeader, admitted.success]]
       yield* open.forward(connection.id, { _tag: "Request", id, tag, payload, headers, ...span })

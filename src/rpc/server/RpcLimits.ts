@@ -9,7 +9,7 @@ export const rpcLimits = limitGroup("CHRONICLE_RPC", {
   messageBytesMax: limit(4_194_304, "Bytes of one message (of NDJSON: characters)."),
   bufferBytesMax: limit(
     134_217_728,
-    "Bytes of unfinished messages that all connections of the node may hold together."
+    "Bytes of unfinished messages that all connections of one listener may hold together, and half of it those of which no call was admitted. Where it is reached, of the peer that holds most the connection is closed that holds most."
   ),
   answersBytesMax: limit(
     268_435_456,
@@ -22,6 +22,10 @@ export const rpcLimits = limitGroup("CHRONICLE_RPC", {
   ),
   refusalsMax: limit(100, "Refused calls of one connection before it is closed."),
   idleMs: limit(60_000, "A connection without a call under way that sends nothing for this long is closed."),
+  messageMs: limit(
+    300_000,
+    "A connection without a call under way may take so long to send one message, however steadily it comes."
+  ),
   stuckMs: limit(10_000, "A connection whose peer takes none of its answers for this long is closed."),
   drainMs: limit(12_000, "How long a closing node waits for the answers under way."),
   refusalLinesMax: limit(
