@@ -16,8 +16,9 @@ export const limitsPath = "docs/limits.md"
 
 export const limitsPage = (): string => `# Limits
 
-Every limit of a node has a default and an environment variable, which takes a whole number of 1 or more. At a limit the
-caller gets a typed error, most often \`Overloaded\`, and memory stays flat. \`npm run limits\` writes this page from the code.
+Every limit of a node has a default and an environment variable, which takes a whole number of 1 or more unless its row
+says otherwise. At a limit the caller gets a typed error, most often \`Overloaded\`, and memory stays flat. \`npm run limits\` writes this
+page from the code.
 
 ## Write path and event store
 

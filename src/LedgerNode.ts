@@ -30,7 +30,7 @@ import * as ClusterRunner from "./infra/cluster/ClusterRunner.ts"
 import type { ClusterAddress, Services } from "./infra/config/Environment.ts"
 import { LedgerConfig } from "./infra/config/LedgerConfig.ts"
 import type { NodeRole } from "./infra/config/NodeRole.ts"
-import { ReadSideConfig, readSideHeapMibMin } from "./infra/config/ReadSideConfig.ts"
+import { faultOfThread, ReadSideConfig } from "./infra/config/ReadSideConfig.ts"
 import { SumPrefixes } from "./infra/config/SumPrefixes.ts"
 import { WebhookConfig, WebhookPolicy } from "./infra/config/WebhookConfig.ts"
 import { awaitStore } from "./infra/eventstore/AwaitStore.ts"
@@ -89,13 +89,9 @@ export const readSideThread = (
   Layer.unwrap(
     Effect.gen(function* () {
       const readSide = yield* ReadSideConfig
-      // The environment is refused before; V8 would end the whole process, where the thread's heap has no room for its first objects.
-      if (readSide.readSideHeapMib < readSideHeapMibMin)
-        return yield* Effect.die(
-          new Error(
-            `readSideHeapMib is ${readSide.readSideHeapMib}: the thread of the read side needs ${readSideHeapMibMin} MiB or more`
-          )
-        )
+      // V8 would end the whole process, where the thread's heap has no room for its first objects.
+      const fault = faultOfThread(readSide)
+      if (fault !== undefined) return yield* Effect.die(new Error(fault))
       const data: ReadSideData = {
         ...placesOf(services),
         role: options.role ?? "all",

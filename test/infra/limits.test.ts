@@ -21,7 +21,10 @@ describe("limits", () => {
     assert.strictEqual(readFileSync(limitsPath, "utf8"), limitsPage())
     const page = limitsPage()
     for (const { prefix, defaults } of Object.values(groups))
-      for (const name of Object.keys(defaults)) assert.include(page, `\`${variableOf(name, prefix)}\``)
+      for (const name of Object.keys(defaults)) {
+        assert.include(page, `\`${variableOf(name, prefix)}\``)
+        assert.notInclude(page, `\`${name}\``, "an operator sets a variable")
+      }
     assert.notInclude(page, "undefined")
   })
 
@@ -83,6 +86,24 @@ describe("limits", () => {
           `${(yield* Effect.flip(heapOf(tooSmall))).message}`,
           "must be a whole number of 64 or more",
           tooSmall
+        )
+      }
+    })
+  )
+
+  it.effect("refuse a niceness that the system does not have, by naming what it has", () =>
+    Effect.gen(function* () {
+      const nicenessOf = (steps: string) =>
+        Effect.map(ReadSideConfig, ({ readSideNiceness }) => readSideNiceness).pipe(
+          Effect.provide(limitsFromEnvironment),
+          Effect.provide(environment({ CHRONICLE_READ_SIDE_NICENESS: steps }))
+        )
+      assert.strictEqual(yield* nicenessOf("19"), 19)
+      for (const tooMuch of ["20", "1000"]) {
+        assert.include(
+          `${(yield* Effect.flip(nicenessOf(tooMuch))).message}`,
+          "must be a whole number of 1 to 19",
+          tooMuch
         )
       }
     })

@@ -283,12 +283,15 @@ describe("the read side in a thread of its own", () => {
     )
   )
 
-  it.live("is not started in a heap that has no room for it, of which V8 would end the whole process", () =>
+  it.live.each([
+    ["in a heap that has no room for it", { readSideHeapMib: 1 }, /readSideHeapMib is 1: .* 64 MiB/],
+    ["with a niceness that no system has", { readSideNiceness: 20 }, /readSideNiceness is 20: .* 19 steps/]
+  ] as const)("is not started %s", ([, limits, reason]) =>
     Effect.gen(function* () {
       const services = yield* freshServices
-      const exit = yield* Effect.exit(Layer.build(nodeOver(services, { readSideHeapMib: 1 })))
+      const exit = yield* Effect.exit(Layer.build(nodeOver(services, limits)))
       assert.isTrue(Exit.isFailure(exit))
-      if (Exit.isFailure(exit)) assert.match(Cause.pretty(exit.cause), /readSideHeapMib is 1: .* 64 MiB/)
+      if (Exit.isFailure(exit)) assert.match(Cause.pretty(exit.cause), reason)
     }).pipe(Effect.scoped)
   )
 

@@ -18,7 +18,7 @@ export const clusterLimits = limitGroup("CHRONICLE_CLUSTER", {
   pingMs: limit(2_000, "How long a node may take to answer that; it is asked twice."),
   memberSilentMs: limit(
     3_000,
-    "A node that has asked the database of the locks nothing for this long is frozen or cut off: another one ends its sessions there, and so frees its shards. Above `leaseMs`."
+    "A node that has asked the database of the locks nothing for this long is frozen or cut off: another one ends its sessions there, and so frees its shards. Above `CHRONICLE_CLUSTER_LEASE_MS`."
   ),
   acquireMs: limit(700, "How long a node that was given shards looks again for those not released yet."),
   retryMs: limit(25, "The pause before a command whose account is moving is tried again."),

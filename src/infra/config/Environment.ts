@@ -84,7 +84,8 @@ export const storesConfig: Config.Config<Pick<Services, "eventStoreUrl" | "readM
 })
 
 /**
- * Every limit of the write path, the read side and the cluster has a variable of its own; a whole number of 1 or more.
+ * Every limit of the write path, the read side and the cluster has a variable of its own; a whole number of 1 or more, unless the limit
+ * says otherwise.
  * With them comes who may speak on the nodes' port, which all that speak to nodes need as they need the limits.
  */
 export const limitsFromEnvironment: Layer.Layer<never, Config.ConfigError | ClusterSecurityInvalid> =

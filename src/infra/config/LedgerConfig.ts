@@ -48,14 +48,14 @@ export const ledgerLimits = limitGroup("CHRONICLE", {
   ),
   holdLookupMs: limit(
     5_000,
-    "How long the log is searched for the end of a hold before `HoldClosed` is told without how and when; below `commandDeadlineMs`."
+    "How long the log is searched for the end of a hold before `HoldClosed` is told without how and when; below `CHRONICLE_COMMAND_DEADLINE_MS`."
   ),
   clockSkewMaxMs: limit(500, "Largest distance between a node's clock and the store's."),
   heartbeatMs: limit(500, "How often a node reports to the store that its writers live."),
   storeReaders: limit(8, "Connections of the event store for everything but commits, which have one a lane."),
   storeStatementMs: limit(
     4_000,
-    "The event store cancels a statement that takes longer; well below `commandDeadlineMs`."
+    "The event store cancels a statement that takes longer; well below `CHRONICLE_COMMAND_DEADLINE_MS`."
   ),
   storeConnectMs: limit(3_000, "How long opening a connection to the event store may take."),
   storeStartMs: limit(

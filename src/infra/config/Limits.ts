@@ -4,24 +4,25 @@
  */
 import { Config, Effect, Schema } from "effect"
 
-const limitFrom = (least: number) =>
-  Schema.Int.check(
-    Schema.isGreaterThanOrEqualTo(least, {
-      message: `must be a whole number of ${least.toLocaleString("en-US")} or more`
-    })
-  )
+const anyNumber = Number.MAX_SAFE_INTEGER
+
+const limitFrom = (least: number, most: number) => {
+  const from = `must be a whole number of ${least.toLocaleString("en-US")}`
+  const message = most === anyNumber ? `${from} or more` : `${from} to ${most.toLocaleString("en-US")}`
+  return Schema.Int.check(Schema.isBetween({ minimum: least, maximum: most }, { message }))
+}
 
 /** A limit of zero would stop what it bounds for ever. */
-export const Limit = limitFrom(1)
+export const Limit = limitFrom(1, anyNumber)
 
-const withDefault = (value: number, least = 1) =>
-  limitFrom(least).pipe(Schema.withConstructorDefault(Effect.succeed(value)))
+const withDefault = (value: number, least: number, most: number) =>
+  limitFrom(least, most).pipe(Schema.withConstructorDefault(Effect.succeed(value)))
 
 type Fields = { readonly [limit: string]: ReturnType<typeof withDefault> }
 
-/** One limit, and the least that it may be. Its unit is the end of its name (`Ms`: milliseconds) or the first noun of the description. */
-export const limit = (value: number, description: string, least = 1) =>
-  withDefault(value, least).annotateKey({ description })
+/** One limit, and the least and most that it may be. Its unit is the end of its name (`Ms`: milliseconds) or the first noun of the description. */
+export const limit = (value: number, description: string, least = 1, most = anyNumber) =>
+  withDefault(value, least, most).annotateKey({ description })
 
 export interface LimitGroup<F extends Fields> {
   /** The beginning of each variable. */

@@ -6,7 +6,9 @@ import { limit, limitGroup } from "./Limits.ts"
  * MiB that the thread of the read side needs: with 48 it was full again and again at 1,500 commands a second, with 32 it did not start, and
  * with fewer than 4 V8 ended the whole process.
  */
-export const readSideHeapMibMin = 64
+const readSideHeapMibMin = 64
+/** The system has no further steps: it refuses them with an error, which ends the thread. */
+const readSideNicenessMax = 19
 
 export const readSideLimits = limitGroup("CHRONICLE", {
   feedEventsMax: limit(
@@ -91,7 +93,9 @@ export const readSideLimits = limitGroup("CHRONICLE", {
   ),
   readSideNiceness: limit(
     3,
-    "How far the thread of the read side gives way to commands where cores are short: steps of niceness, 1 to 19. On Linux; elsewhere it does not."
+    `How far the thread of the read side gives way to commands where cores are short: steps of niceness, 1 to ${readSideNicenessMax}. On Linux; elsewhere it does not.`,
+    1,
+    readSideNicenessMax
   ),
   connectMs: limit(3_000, "How long opening a connection to the read model or the bus may take."),
   tokenWaitersMax: limit(
@@ -101,7 +105,7 @@ export const readSideLimits = limitGroup("CHRONICLE", {
   tokenPollMs: limit(100, "How often those queries look into the read model, all by one statement."),
   tokenSoonMs: limit(
     8,
-    "How soon they look for what projectors of other nodes wrote; doubled up to `tokenPollMs` while no query joins."
+    "How soon they look for what projectors of other nodes wrote; doubled up to `CHRONICLE_TOKEN_POLL_MS` while no query joins."
   ),
   pageMax: limit(1_000, "Rows of one page of an answer; no question may ask for more than 1,000."),
   sumAccountsMax: limit(
@@ -176,3 +180,15 @@ export const defaultReadSideLimits: ReadSideLimits = readSideLimits.defaults
 export const ReadSideConfig = Context.Reference<ReadSideLimits>("chronicle/infra/ReadSideConfig", {
   defaultValue: () => defaultReadSideLimits
 })
+
+/**
+ * Why the thread of the read side cannot start with these limits; undefined where it can. The environment is refused before; a host may
+ * give any numbers.
+ */
+export const faultOfThread = ({ readSideHeapMib, readSideNiceness }: ReadSideLimits): string | undefined => {
+  if (readSideHeapMib < readSideHeapMibMin)
+    return `readSideHeapMib is ${readSideHeapMib}: the thread of the read side needs ${readSideHeapMibMin} MiB or more`
+  if (readSideNiceness > readSideNicenessMax)
+    return `readSideNiceness is ${readSideNiceness}: the thread of the read side can give way by ${readSideNicenessMax} steps or fewer`
+  return undefined
+}
