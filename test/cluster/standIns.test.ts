@@ -57,7 +57,7 @@ it.live(
       const sound = yield* startNode("sound")
       // Its thread ends before it has started, again and again, with whatever shards the node is given.
       const lame = yield* startNode("lame", { NODE_OPTIONS: withoutThreads })
-      yield* printed(sound.running, /stands in for a node that does not run/)
+      yield* printed(sound.running, /runs, in place of an owner that has not reported/)
       const accounts = Array.from({ length: 32 }, (_, nth) => `account-${nth}`)
       for (const account of accounts) yield* lame.ledger.dispatch(openAccount(account))
       for (const account of accounts) {

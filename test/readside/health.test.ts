@@ -136,7 +136,9 @@ describe("the health of the read side", () => {
       faults.apply = Effect.fail(new StoreUnavailable({ store: "read model", reason: "away" }))
       yield* append(eventWriter.commit(openAccount("a")))
       yield* eventually(
-        Effect.map(report, ({ reasons }) => assert.include(reasons, "books_v1, sweep: read model: away"))
+        Effect.map(report, ({ reasons }) =>
+          assert.include(reasons, "reconciler of books_v1: read model: away")
+        )
       )
       faults.apply = Effect.never
       yield* eventually(

@@ -80,7 +80,7 @@ export const makeStandIns = Effect.fnUntraced(function* (
       const still = yield* table.renew(by, new Map(claimed.map((name) => [name, statusOf(name)])))
       const taken = claimed.filter((name) => !still.has(name))
       for (const name of taken) stop(name)
-      if (taken.length > 0) yield* Effect.logInfo(`another node runs again: ${taken.join(", ")}`)
+      if (taken.length > 0) yield* Effect.logInfo(`is run by its owner again: ${taken.join(", ")}`)
     }),
     /** Claims those that no node does, and starts what it got. */
     begin: Effect.fnUntraced(function* (unowned: ReadonlyArray<string>) {
@@ -89,7 +89,7 @@ export const makeStandIns = Effect.fnUntraced(function* (
       const got = yield* table.claim(by, wanted, dutySilentMs)
       yield* Effect.forEach(got, start, { discard: true })
       if (got.size > 0)
-        yield* Effect.logWarning(`stands in for a node that does not run: ${[...got].join(", ")}`)
+        yield* Effect.logWarning(`runs, in place of an owner that has not reported: ${[...got].join(", ")}`)
     })
   }
 })

@@ -101,7 +101,9 @@ const make = Effect.fnUntraced(function* (node: string) {
   yield* Effect.addFinalizer(() => fence([...live]).pipe(Effect.timeoutOption(fenceAtEndMs), Effect.ignore))
   yield* Effect.suspend(() => beat([...live])).pipe(
     Effect.tapError(({ reason }) => Effect.sync(() => (silence = reason))),
-    Effect.catch(({ message }) => Effect.logWarning("no heartbeat", message)),
+    Effect.catch(({ message }) =>
+      Effect.logWarning("the heartbeat of this node's writers was not stored", message)
+    ),
     goesOn("the heartbeat"),
     Effect.repeat(Schedule.spaced(limits.heartbeatMs)),
     Effect.delay(limits.heartbeatMs),

@@ -128,7 +128,7 @@ const silenceReasons = (
   silentMs > silentMsMax ? [`${name} has not been compared with the log for ${silentMs} ms`] : []
 
 const errorReasons = ({ name, sweep, partitions }: ProjectionState): ReadonlyArray<string> => [
-  ...(sweep.lastError === undefined ? [] : [`${name}, sweep: ${sweep.lastError}`]),
+  ...(sweep.lastError === undefined ? [] : [`reconciler of ${name}: ${sweep.lastError}`]),
   ...partitions.flatMap(({ partition, lastError }) =>
     lastError === undefined ? [] : [`${name}, partition ${partition}: ${lastError}`]
   )

@@ -155,9 +155,10 @@ const smallStep = 2_000
 const makeNext = Effect.fnUntraced(
   function* (projection: Projection) {
     const sql = yield* ProjectionSql
-    const model = yield* makeProjectionWrites(sql, projection, `${prefixOf(projection)}_${rebuildMarks.next}`)
+    const name = prefixOf(projection)
+    const model = yield* makeProjectionWrites(sql, projection, `${name}_${rebuildMarks.next}`)
     const engine = yield* makeProjectionEngine(model)
-    const reconciler = yield* makeReconcileTails(model, engine, yield* makeHealth)
+    const reconciler = yield* makeReconcileTails(name, model, engine, yield* makeHealth)
     return { model, engine, reconciler }
   },
   Effect.provide(ProjectionWaiters.layer, { local: true })

@@ -65,12 +65,13 @@ const finishedAtOnce = 500
 
 /** The reconciler of one projection; `regularly` never ends, and calls `onRound` after each round. */
 export const makeReconcileTails = Effect.fnUntraced(function* (
+  name: string,
   model: ProjectionModel,
   engine: ProjectionEngine["Service"],
   health: ProjectionHealth["Service"],
   onRound: (counts: ReconcileCounts) => void = () => {}
 ) {
-  const { sweepMs } = yield* LedgerConfig
+  const pauseMs = (yield* LedgerConfig).sweepMs / roundsASweep
   const { sweepGraceMs } = yield* ReadSideConfig
   const clock = yield* Clock.Clock
   const walk = yield* makeHeadWalk(model, engine)
@@ -91,7 +92,6 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
     return isQuiet
   })
 
-  const pauseMs = sweepMs / roundsASweep
   const regularly = supervise(
     (alive) =>
       Effect.gen(function* () {
@@ -112,7 +112,7 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
         // A read model that was away may come back with less than it had.
         if (!isOfLog(cause)) counts.completeTo = 0
         onRound(counts)
-        return isNews ? Effect.logWarning(`sweep: ${reason}`) : Effect.void
+        return isNews ? Effect.logWarning(`reconciler of ${name}: ${reason}`) : Effect.void
       })
   )
 

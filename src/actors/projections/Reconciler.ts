@@ -139,6 +139,7 @@ export const startReconciler = Effect.fnUntraced(function* (
   const singleton = reconcilerSingleton(name)
   const heardRounds = makeHeard(() => singletons.statusUnsafe(singleton), yield* Clock.Clock)
   const { sweep, statusUnsafe, forgetUnsafe, regularly } = yield* makeReconcileTails(
+    name,
     model,
     engine,
     health,

@@ -74,7 +74,7 @@ const isToRead = ({ commits, read, end }: Tail): boolean => commits.length === 0
 
 const recordedAtOf = (commit: Commit | undefined): number => commit?.events[0]?.recordedAt ?? 0
 
-/** What is newer than this is published as fast as it goes; in milliseconds. */
+/** Commits older than this are a backlog and are paced; newer ones go at once. In milliseconds. */
 const behindMs = 1_000
 /** How many times as fast as it was recorded a backlog is published, at most. Then it shrinks by twice the time that passes. */
 const catchUpSpeed = 3

@@ -207,7 +207,7 @@ const makeCommitPump = Effect.gen(function* () {
       handedOver.delete(oldest)
     }
   }
-  /** What a life that ends meanwhile was not sent is noted all the same: the next one reads it from the log. */
+  /** Commits are noted before they are sent: if the thread ends meanwhile, its next life reads them from the log. */
   const sendAll = Effect.fnUntraced(function* <E>(send: (message: ToReadSide) => Effect.Effect<void, E>) {
     const { commits, sizes, dropped } = yield* feed.takeAll
     for (const commit of commits) note(commit.writerId, commit.seq)

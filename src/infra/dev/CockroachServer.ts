@@ -62,7 +62,13 @@ export const startCockroach = Effect.fn("CockroachServer.start")(function* (opti
     Effect.scoped,
     Effect.provide(Reactivity.layer),
     Effect.mapError(
-      (error) => new ServiceFailed({ service, reason: `refused us: ${error.message}`, logFile, log: "" })
+      (error) =>
+        new ServiceFailed({
+          service,
+          reason: `could not make its database: ${error.message}`,
+          logFile,
+          log: ""
+        })
     )
   )
   return { url: urlOf(database) }

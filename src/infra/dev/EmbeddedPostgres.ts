@@ -103,7 +103,13 @@ export const startPostgres = Effect.fn("EmbeddedPostgres.start")(function* (opti
     Redacted.make(`postgresql://${postgresUser}:${files.password}@127.0.0.1:${port}/${database}`)
   yield* createDatabases(urlOf("postgres"), options.databases).pipe(
     Effect.mapError(
-      (error) => new ServiceFailed({ service, reason: `refused us: ${error.message}`, logFile, log: "" })
+      (error) =>
+        new ServiceFailed({
+          service,
+          reason: `could not make its databases: ${error.message}`,
+          logFile,
+          log: ""
+        })
     )
   )
   return { port, urlOf }
