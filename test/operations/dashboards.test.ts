@@ -1,4 +1,4 @@
-/** The dashboard and the alert rules name only metrics and labels that a node serves. */
+/** The dashboard and the alert rules name only metrics and labels that a node serves, and the operations page has all of them. */
 import { readFileSync } from "node:fs"
 import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
@@ -20,7 +20,7 @@ const server = Layer.unwrap(
 
 /** Each metric that is served, with the names of its labels; Prometheus adds `instance` by itself. */
 const served = Effect.gen(function* () {
-  yield* (yield* Ledger).dispatch(open("charted"))
+  yield* (yield* Ledger).dispatch({ ...open("charted"), commandId: "open-charted" })
   const port = yield* Port
   const text = yield* Effect.promise(() =>
     fetch(`http://127.0.0.1:${port}/metrics`).then((response) => response.text())
@@ -93,6 +93,29 @@ layer(server, { excludeTestServices: true })("what operators are shown", (it) =>
             assert.isTrue(known?.has(label), `${where}: ${name} has no label ${label}`)
         }
       }
+    })
+  )
+
+  it.effect("has a word on the operations page for each metric that a node serves, and for no other", () =>
+    Effect.gen(function* () {
+      const page = readFileSync("docs/operations.md", "utf8")
+      // A name that ends with `…` stands for several.
+      const named = new Set([...page.matchAll(/\b(?:chronicle|process)_\w+(?![\w…])/g)].map(([name]) => name))
+      const names = new Set(
+        [...(yield* served).keys()]
+          .filter((name) => /^(?:chronicle|process)_/.test(name))
+          .map((name) => name.replace(/(?<=_rows|_seconds)_(?:bucket|count|sum)$/, "")) // of a histogram
+      )
+      assert.deepEqual(
+        [...names].filter((name) => !named.has(name)),
+        [],
+        "not named"
+      )
+      assert.deepEqual(
+        [...named].filter((name) => !names.has(name)),
+        [],
+        "served by no node"
+      )
     })
   )
 })
