@@ -340,6 +340,29 @@ describe("the walk through the code", () => {
   })
 })
 
+describe("CONTRIBUTING.md", () => {
+  const page = readFileSync("CONTRIBUTING.md", "utf8")
+
+  it("names files and folders that are there", () => {
+    const named = [
+      ...page.matchAll(/`((?:src|test|docs|bench|scripts|examples)\/[\w./-]*|[\w./-]+\.(?:ts|md))`/g)
+    ]
+    assert.isAtLeast(named.length, 15)
+    for (const [, path = ""] of named) assert.isTrue(existsSync(path), path)
+  })
+
+  it("runs a test by a name that its file has", () => {
+    const runs = [...page.matchAll(/-- (test\/\S+) -t "([^"]+)"/g)]
+    assert.isNotEmpty(runs)
+    for (const [, path = "", name = ""] of runs) assert.include(readFileSync(path, "utf8"), `("${name}`)
+  })
+
+  it("shows every floor of the sources", () => {
+    for (const { name } of readdirSync("src", { withFileTypes: true }).filter((one) => one.isDirectory()))
+      assert.match(page, new RegExp(`^(?:src/\\w+ +)*src/${name} `, "m"))
+  })
+})
+
 it.each(["decisions", "measurements"])("the index of docs/%s has every note", (folder) => {
   const index = readFileSync(`docs/${folder}/README.md`, "utf8")
   for (const note of readdirSync(`docs/${folder}`))
