@@ -8,8 +8,7 @@
  * event, and on a slow walk over all accounts.
  */
 import { Clock, Effect, Semaphore } from "effect"
-import type { OpenedHead, Posted } from "../../domain/Books.ts"
-import { fold } from "../../domain/BooksFold.ts"
+import { fold, type OpenedHead, type Posted } from "../../domain/Books.ts"
 import type { AccountId, Instant, Version } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"

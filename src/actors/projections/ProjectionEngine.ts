@@ -5,8 +5,7 @@
  * folded, so any number of engines may work on the same tables.
  */
 import { Context, Effect, Latch, Layer } from "effect"
-import type { OpenedHead } from "../../domain/Books.ts"
-import { type Folded, fold } from "../../domain/BooksFold.ts"
+import { type Folded, fold, type OpenedHead } from "../../domain/Books.ts"
 import type { AccountId, Version } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"

@@ -3,8 +3,7 @@
  * one whose tables were damaged, is replaced without downtime. Live projection and reads go on meanwhile.
  */
 import { Clock, Effect, Fiber, Schedule } from "effect"
-import type { OpenedHead, Posted } from "../../domain/Books.ts"
-import { type Folded, fold } from "../../domain/BooksFold.ts"
+import { type Folded, fold, type OpenedHead, type Posted } from "../../domain/Books.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"

@@ -3,8 +3,7 @@
  * neither be projected nor waited for. The decision is recorded beside the rows, and survives a rebuild.
  */
 import { Clock, Data, Effect, Result } from "effect"
-import type { HoldChange, OpenedHead } from "../../domain/Books.ts"
-import { tryPost } from "../../domain/BooksFold.ts"
+import { type HoldChange, type OpenedHead, tryPost } from "../../domain/Books.ts"
 import { emptyHead, type Head } from "../../domain/Head.ts"
 import type { AccountId, Version } from "../../domain/Ids.ts"
 import { boundBy, type StoredEvent } from "../../domain/StoredEvent.ts"
