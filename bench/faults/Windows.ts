@@ -1,6 +1,7 @@
 /** Transfers at one steady rate for as long as something lasts: how long their answers took, and which processor time it all took. */
 import { Clock, Effect, Fiber, FiberSet, Schedule } from "effect"
 import type { Histogram } from "hdr-histogram-js"
+import { elapsedMsUnsafe } from "../../src/infra/config/Elapsed.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { makeHistogram, recordMs, summarize } from "../../src/loadtest/Meter.ts"
 import { processorSeconds, processSeconds, secondsOfPrograms, waitedSeconds } from "../ProcessThreads.ts"
@@ -75,7 +76,7 @@ export const underLoad = Effect.fnUntraced(function* <A>(
 ) {
   const ledger = yield* Ledger
   const clock = yield* Clock.Clock
-  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const nowMs = () => elapsedMsUnsafe(clock)
   const sending = yield* FiberSet.make<void>()
   const run = yield* FiberSet.runtime(sending)<never>()
   let latencies = makeHistogram()

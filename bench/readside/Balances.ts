@@ -1,6 +1,7 @@
 /** How many balances per second are answered by id, compared with the same SELECT of pgbench. */
 import { Clock, Effect, FileSystem, Redacted } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
+import { elapsedMsUnsafe } from "../../src/infra/config/Elapsed.ts"
 import { ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
 import { Queries } from "../../src/infra/readmodel/Queries.ts"
 import { balanceColumns } from "../../src/infra/readmodel/ReadModelRows.ts"
@@ -49,7 +50,7 @@ const makePgbench = Effect.fnUntraced(function* (url: Redacted.Redacted, clients
 const ask = Effect.fnUntraced(function* (fibers: number, seconds: number) {
   const queries = yield* Queries
   const clock = yield* Clock.Clock
-  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const nowMs = () => elapsedMsUnsafe(clock)
   const start = nowMs()
   let answers = 0
   const balance = Effect.suspend(() => queries.balance(accountId(idOf((answers * 7_919) % accounts))))

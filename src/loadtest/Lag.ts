@@ -2,6 +2,7 @@
 import { Clock, Duration, Effect, Option, Schedule } from "effect"
 import { build, type Histogram } from "hdr-histogram-js"
 import type { Position, Receipt } from "../domain/Receipt.ts"
+import { elapsedMsUnsafe } from "../infra/config/Elapsed.ts"
 import { ReadModel } from "../infra/readmodel/ReadModel.ts"
 import type { Acknowledged } from "./Acknowledged.ts"
 import type { RunIds } from "./RunIds.ts"
@@ -29,7 +30,7 @@ export const makeLagWatch = Effect.gen(function* () {
   const readModel = yield* ReadModel
   const clock = yield* Clock.Clock
   const histogram = build({ lowestDiscernibleValue: 1, highestTrackableValue: 3_600_000 })
-  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const nowMs = () => elapsedMsUnsafe(clock)
   let watched: Array<{ readonly position: Position; readonly at: number }> = []
   let markedAt = 0
   let latest: number | undefined

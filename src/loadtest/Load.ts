@@ -6,6 +6,7 @@ import { Cause, Clock, Data, Effect, Exit, FiberSet, Schedule } from "effect"
 import type { Command } from "../domain/Command.ts"
 import type { CommandError } from "../domain/Errors.ts"
 import type { Receipt } from "../domain/Receipt.ts"
+import { elapsedMsUnsafe } from "../infra/config/Elapsed.ts"
 import type { Acknowledged, Sent } from "./Acknowledged.ts"
 import type { Driver } from "./Driver.ts"
 import { Meter, recordMs } from "./Meter.ts"
@@ -52,7 +53,7 @@ interface LoadClock {
 /** Runs the load, and waits for the answer of every command that was sent. The answer is how many seconds it took. */
 export const runLoad = Effect.fn("LoadTest.load")(function* (load: Load) {
   const clock = yield* Clock.Clock
-  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const nowMs = () => elapsedMsUnsafe(clock)
   const start = nowMs()
   const end = start + load.seconds * 1_000
   const time: LoadClock = { nowMs, start, isOver: () => nowMs() >= end }

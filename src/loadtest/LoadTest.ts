@@ -9,6 +9,7 @@ import { ReadSideThreadStatus } from "../actors/projections/ThreadStatus.ts"
 import type { Command } from "../domain/Command.ts"
 import type { CommandError } from "../domain/Errors.ts"
 import type { Receipt } from "../domain/Receipt.ts"
+import { elapsedMsUnsafe } from "../infra/config/Elapsed.ts"
 import { LedgerConfig, type LedgerLimits } from "../infra/config/LedgerConfig.ts"
 import { EventStore } from "../infra/eventstore/EventStore.ts"
 import * as LedgerNode from "../LedgerNode.ts"
@@ -271,7 +272,7 @@ const sample = Effect.fnUntraced(function* (
   progress: Progress
 ) {
   const clock = yield* Clock.Clock
-  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const nowMs = () => elapsedMsUnsafe(clock)
   const start = nowMs()
   return yield* Effect.sync(() => {
     const taken = meter.sample(nowMs() - start, {

@@ -5,6 +5,7 @@
 import { PgClient } from "@effect/sql-pg"
 import { Clock, Context, Effect, Layer, type Redacted } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
+import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { columnTypes } from "../postgres/ColumnTypes.ts"
 import { describeSqlError, sqlStateOf } from "../postgres/SqlState.ts"
@@ -124,9 +125,8 @@ export const makeQueries = Effect.gen(function* () {
 
   let hasStandbys = false
   let askedAtMs = Number.NEGATIVE_INFINITY
-  const elapsedMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
   const prove = Effect.gen(function* () {
-    const nowMs = elapsedMs()
+    const nowMs = elapsedMsUnsafe(clock)
     if (nowMs - askedAtMs >= standbysMs) {
       const [row] = yield* query(standbys, [])
       hasStandbys = String(row?.[0] ?? "") !== ""

@@ -2,6 +2,7 @@
 import { Clock, Effect, Schedule, type Scope } from "effect"
 import { clusterStatus } from "../../actors/cluster/ClusterStatus.ts"
 import * as ClusterRunner from "../../infra/cluster/ClusterRunner.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import type { DevStackError } from "../../infra/dev/DevStackErrors.ts"
 import type { ServiceUrls } from "../Services.ts"
 import { NodeFailed, type NodeProcess, startNodeProcess } from "./NodeProcess.ts"
@@ -50,7 +51,7 @@ export const startCluster = Effect.fn("LoadTest.startCluster")(function* (
 const awaitDivided = (urls: ServiceUrls, names: ReadonlyMap<string, string>) =>
   Effect.gen(function* () {
     const clock = yield* Clock.Clock
-    const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+    const nowMs = () => elapsedMsUnsafe(clock)
     let last = ""
     let since = nowMs()
     const poll = Effect.gen(function* () {

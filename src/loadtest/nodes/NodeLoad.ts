@@ -6,6 +6,7 @@ import { accountsOf, type Command, firstAccountOf } from "../../domain/Command.t
 import type { CommandError } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { Acknowledged } from "../Acknowledged.ts"
 import type { Driver } from "../Driver.ts"
 import { markEveryMs } from "../Lag.ts"
@@ -161,7 +162,7 @@ const load = Effect.fnUntraced(function* (run: NodeRun) {
   const { work, ways, post } = run
   const { settings, nodes } = work
   const clock = yield* Clock.Clock
-  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const nowMs = () => elapsedMsUnsafe(clock)
   const meter = new Meter()
   Object.assign(ways, { here: 0, borrowing: 0, forwarded: 0 })
   const report = makeReporter(run, meter, nowMs)
