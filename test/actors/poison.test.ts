@@ -4,9 +4,11 @@ import { Effect, Layer } from "effect"
 import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
 import { link } from "../../src/domain/HashChain.ts"
+import { instantMax } from "../../src/domain/Ids.ts"
 import { partitionOf } from "../../src/domain/Partition.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
+import { pack } from "../../src/infra/bus/BusMessage.ts"
 import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel, RowsRefused } from "../../src/infra/readmodel/ReadModel.ts"
@@ -165,6 +167,84 @@ describe("a poison event", () => {
       yield* assertCaughtUp(eventWriter.log)
     }).pipe(Effect.provide(world))
   })
+})
+
+/** A read side without a sweep, over a log that fails to look up one writer, by the database's own words or as one that is away. */
+const failingFor = (writer: string, state: string | undefined, isFailing: () => boolean) => {
+  const store = Layer.effect(
+    EventStore,
+    Effect.map(EventStore, (real) => ({
+      ...real,
+      registeredWriters: (writers: Parameters<typeof real.registeredWriters>[0]) =>
+        writers.includes(writer) && isFailing()
+          ? Effect.fail(new StoreUnavailable({ store: "event store", reason: "a test's", state }))
+          : real.registeredWriters(writers)
+    }))
+  ).pipe(Layer.provide(EventStore.layerMemory))
+  return readSideOn(
+    Layer.mergeAll(Layer.fresh(store), Layer.fresh(Bus.layerMemory), Layer.fresh(readModelWith({}))),
+    { ledger: { partitions: 1 }, readSide: { ackWaitMs: 50, backoffMaxMs: 50 } }
+  )
+}
+
+describe("a message that cannot be projected", () => {
+  it.live("is left to the sweep after some tries, and those beside it are projected", () =>
+    Effect.gen(function* () {
+      const bus = yield* Bus
+      const health = yield* ProjectionHealth
+      const eventWriter = new EventWriter()
+      const commits = ["a", "b", "c"].map((id) => eventWriter.commit(openAccount(id)))
+      for (const commit of commits) yield* append(commit)
+      const bad = new EventWriter("bad").commit(openAccount("d"))
+      const [first, ...others] = commits
+      const all = [first, bad, ...others].flatMap((commit) =>
+        pack(commit === undefined ? [] : [commit], { partitions: 1, bytesMax: 1 })
+      )
+      yield* bus.publish(all)
+      yield* eventually(assertCaughtUp(eventWriter.log))
+      yield* eventually(
+        Effect.sync(() => {
+          const [partition] = health.partitionsUnsafe()
+          assert.strictEqual(partition?.faulty, 1)
+          assert.isUndefined(partition?.lastError)
+        })
+      )
+    }).pipe(Effect.provide(failingFor("bad", "22021", () => true)))
+  )
+
+  it.live("is kept for as long as a store is away", () => {
+    let failures = 0
+    return Effect.gen(function* () {
+      const bus = yield* Bus
+      const health = yield* ProjectionHealth
+      const eventWriter = new EventWriter()
+      const commit = eventWriter.commit(openAccount("a"))
+      yield* append(commit)
+      yield* bus.publish(pack([commit], { partitions: 1, bytesMax: 1 }))
+      yield* eventually(assertCaughtUp(eventWriter.log))
+      assert.isAtLeast(failures, 12)
+      assert.strictEqual(health.partitionsUnsafe()[0]?.faulty, 0)
+    }).pipe(Effect.provide(failingFor("writer-1", undefined, () => failures++ < 12)))
+  })
+})
+
+describe("a row that is not believed", () => {
+  it.live("says nothing of how far the bus has come", () =>
+    Effect.gen(function* () {
+      const bus = yield* Bus
+      const model = yield* ReadModel
+      const eventWriter = new EventWriter()
+      yield* play(eventWriter, [openAccount("a")])
+      yield* eventually(assertCaughtUp(eventWriter.log))
+      const forger = eventWriter.fork("writer-1")
+      const { events, ...commit } = forger.commit(deposit("a", 1n))
+      const ahead = events.map((row) => ({ ...row, recordedAt: instantMax }))
+      yield* bus.publish(pack([{ ...commit, seq: 9, events: ahead }], { partitions: 2, bytesMax: 1 }))
+      const reached = Effect.map(model.checkpoints, (all) => all.get(partitionOf(accountId("a"), 2)))
+      yield* eventually(Effect.map(reached, (checkpoint) => assert.strictEqual(checkpoint?.position, 2)))
+      assert.strictEqual((yield* reached)?.recordedAt, eventWriter.headOf(accountId("a")).recordedAt)
+    }).pipe(Effect.provide(inMemory()))
+  )
 })
 
 describe("a projector", () => {

@@ -111,3 +111,32 @@ it("a text that is no message is a failure", () => {
   ])
     assert.isTrue(Result.isFailure(decodeMessage(text)), text.slice(0, 40))
 })
+
+it("a text of ids, numbers or instants that no database takes is a failure", () => {
+  const [message] = pack(commitsOf(), { partitions: 1, bytesMax: 1_000_000 })
+  assert.isDefined(message)
+  const change = (path: ReadonlyArray<string | number>, value: unknown): string => {
+    const json = JSON.parse(encodeMessage(message))
+    let at = json
+    for (const step of path.slice(0, -1)) at = at[step]
+    at[path.at(-1) ?? ""] = value
+    return JSON.stringify(json)
+  }
+  const row = (column: number) => ["parts", 0, "rows", 0, column]
+  for (const [path, ...values] of [
+    [["partition"], -1, 0.5],
+    [["parts", 0, "writer"], "\0", "w1\0", "", "w".repeat(100_000)],
+    [["parts", 0, "seq"], 0, 1.5, 1e300],
+    [["parts", 0, "part"], -1, 0.5],
+    [row(0), "a\0", "", "a b", "a".repeat(65)],
+    [row(1), 0, 1.5, 2 ** 53],
+    [row(3), 0, 1e300],
+    [row(5), "c\0", ""],
+    [row(6), -1, 0.5],
+    [row(8), 1.5, 1e300, 8.64e15 + 1, -1],
+    [row(9), 1.5, 1e300]
+  ] as const)
+    for (const value of values)
+      assert.isTrue(Result.isFailure(decodeMessage(change(path, value))), `${path.join(".")}: ${value}`)
+  assert.deepStrictEqual(Result.getOrThrow(decodeMessage(change(row(9), null))), message)
+})

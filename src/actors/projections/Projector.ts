@@ -2,13 +2,15 @@
  * One supervised fiber a partition and projection: takes deliveries from the bus, projects them, and acknowledges them
  * once they are written. Each partition is a singleton of the cluster.
  */
-import { Context, Effect, Layer, Result } from "effect"
+import { Cause, Context, Effect, Layer, Result } from "effect"
+import type { Instant } from "../../domain/Ids.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { Bus, type Delivery } from "../../infra/bus/Bus.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
-import type { WriterId } from "../../infra/eventstore/EventStore.ts"
+import { StoreUnavailable, type WriterId } from "../../infra/eventstore/EventStore.ts"
 import { makeStoreNow } from "../../infra/eventstore/StoreClock.ts"
+import { isLasting } from "../../infra/postgres/SqlState.ts"
 import { books } from "../../infra/readmodel/BooksProjection.ts"
 import { prefixOf } from "../../infra/readmodel/Projection.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
@@ -17,7 +19,7 @@ import { continued } from "../../infra/telemetry/Tracing.ts"
 import { Singletons } from "../relay/Singletons.ts"
 import { reasonOf, supervise } from "../relay/Supervisor.ts"
 import { KnownWriters } from "./KnownWriters.ts"
-import { ProjectionEngine } from "./ProjectionEngine.ts"
+import { ProjectionEngine, type ProjectionResult } from "./ProjectionEngine.ts"
 import { ProjectionHealth } from "./ProjectionHealth.ts"
 import { makeWriteBatcher, type WriteBatcher } from "./WriteBatcher.ts"
 
@@ -89,9 +91,11 @@ const whileOwned = (
         state.lastError = undefined
         projectors.waiters.setProjectedHereUnsafe(partition, isOwned)
       })
+    const { unackedMax } = yield* ReadSideConfig
+    const blame = makeBlame(unackedMax)
     yield* Effect.acquireRelease(own(true), () => own(false))
     yield* supervise(
-      (alive) => Effect.scoped(project(projectors, batcher, storeNow, partition, alive)),
+      (alive) => Effect.scoped(project(projectors, batcher, storeNow, partition, blame, alive)),
       (cause) =>
         Effect.suspend(() => {
           const reason = reasonOf(cause)
@@ -106,6 +110,49 @@ const whileOwned = (
         })
     )
   })
+
+/** A delivery that failed so often alone, for what it holds, is faulty. */
+const faultyAfter = 5
+
+/** Whether it says something of what was taken: not where a store is away, or has too much to do, for however long. */
+const isOfContent = (cause: Cause.Cause<unknown>): boolean => {
+  const error = Cause.squash(cause)
+  return !Cause.hasInterrupts(cause) && (!(error instanceof StoreUnavailable) || isLasting(error.state))
+}
+
+/**
+ * Finds which of the deliveries fails, where all that were taken with it do: after such a failure one is taken alone, and twice as many after
+ * each success. One that fails alone again and again would hold up its partition until the bus discards it, which is a day; the log
+ * has what it should have brought, and the sweep reads it there.
+ */
+const makeBlame = (deliveriesMax: number) => {
+  /** So many are taken at once, at most. */
+  let size = deliveriesMax
+  /** How often each failed alone, by position. */
+  const failures = new Map<number, number>()
+  return {
+    /** Accepts as many as are taken now, until they hold about `eventsMax` events. */
+    accepts: (eventsMax: number): ((delivery: Delivery) => boolean) => {
+      const hasRoom = roomFor(eventsMax)
+      const positions = new Set<number>()
+      return (delivery) => hasRoom(delivery) && positions.add(delivery.position).size <= size
+    },
+    noteSuccess: (deliveries: ReadonlyArray<Delivery>): void => {
+      size = Math.min(deliveriesMax, size * 2)
+      for (const { position } of deliveries) failures.delete(position)
+    },
+    /** Answers whether it was one alone, and is faulty. */
+    noteFailure: (deliveries: ReadonlyArray<Delivery>): boolean => {
+      size = 1
+      const [position, ...others] = new Set(deliveries.map((one) => one.position))
+      if (position === undefined || others.length > 0) return false
+      const times = (failures.get(position) ?? 0) + 1
+      if (times < faultyAfter) failures.set(position, times)
+      else failures.delete(position)
+      return times === faultyAfter
+    }
+  }
+}
 
 /** Deliveries that were taken and are not answered yet; they may be written although their fiber was interrupted. */
 interface Unanswered {
@@ -122,11 +169,13 @@ const project = Effect.fnUntraced(function* (
   batcher: WriteBatcher,
   storeNow: StoreNow,
   partition: number,
+  blame: ReturnType<typeof makeBlame>,
   alive: () => void
 ) {
   const bus = yield* Bus
   const writers = yield* KnownWriters
   const { projectEventsMax, ackWaitMs } = yield* ReadSideConfig
+  const { clockSkewMaxMs } = yield* LedgerConfig
   const state = health.ofUnsafe(partition)
   state.position = (yield* model.checkpoints).get(partition)?.position ?? 0
   // Acquired before the subscription: this finalizer runs after its end, or the deliveries would come back to it.
@@ -149,10 +198,11 @@ const project = Effect.fnUntraced(function* (
   )
 
   return yield* Effect.gen(function* () {
-    const deliveries = yield* subscription.take(roomFor(projectEventsMax))
+    const deliveries = yield* subscription.take(blame.accepts(projectEventsMax))
     Object.assign(held, { deliveries, isWritten: false })
     const { rows, faulty, foreign } = yield* sort(deliveries, writers.areKnown)
-    const checkpoint = checkpointOf(partition, deliveries, rows)
+    // Both clocks may be off by the bound, this machine's and that of the node that recorded.
+    const checkpoint = checkpointOf(partition, deliveries, rows, (storeNow() ?? 0) + 2 * clockSkewMaxMs)
     const onWritten = (): void => {
       held.isWritten = true
     }
@@ -166,6 +216,7 @@ const project = Effect.fnUntraced(function* (
     )
     for (const delivery of deliveries) delivery.ackUnsafe()
     held.deliveries = []
+    blame.noteSuccess(deliveries)
     if (isRewound(state.position, deliveries)) {
       state.rewinds++
       yield* Effect.logWarning(
@@ -173,18 +224,50 @@ const project = Effect.fnUntraced(function* (
           "what it lacks is read from the log"
       )
     }
+    count(state, done, { faulty, foreign })
     state.position = checkpoint.position
-    state.events += done.events
-    state.repeats += done.repeats
-    state.gaps += done.gaps
-    state.faulty += done.faulty + faulty
-    state.foreign += foreign
-    state.lastError = undefined
-    const now = done.events > 0 ? storeNow() : undefined
+    const now = done.events > 0 && checkpoint.recordedAt > 0 ? storeNow() : undefined
     if (now !== undefined) health.lagUnsafe(partition, Math.max(0, now - checkpoint.recordedAt))
     alive()
-  }).pipe(Effect.forever)
+  }).pipe(
+    Effect.forever,
+    Effect.tapCause((cause) => (isOfContent(cause) ? leaveFaulty(held, blame, state, cause) : Effect.void))
+  )
 })
+
+type Counts = ReturnType<ProjectionHealth["Service"]["ofUnsafe"]>
+
+/** What was written of a batch, and what of it was not even tried. */
+const count = (
+  state: Counts,
+  done: ProjectionResult,
+  left: { readonly faulty: number; readonly foreign: number }
+): void => {
+  state.events += done.events
+  state.repeats += done.repeats
+  state.gaps += done.gaps
+  state.faulty += done.faulty + left.faulty
+  state.foreign += left.foreign
+  state.lastError = undefined
+}
+
+/** Acknowledges what was taken, where that is one delivery that cannot be projected. */
+const leaveFaulty = (
+  held: Unanswered,
+  blame: ReturnType<typeof makeBlame>,
+  state: Counts,
+  cause: Cause.Cause<unknown>
+) =>
+  Effect.suspend(() => {
+    const { deliveries } = held
+    if (!blame.noteFailure(deliveries)) return Effect.void
+    for (const delivery of deliveries) delivery.ackUnsafe()
+    held.deliveries = []
+    state.faulty++
+    return Effect.logError(
+      `message ${deliveries[0]?.position} of partition ${state.partition} failed ${faultyAfter} times and is left to the sweep: ${reasonOf(cause)}`
+    )
+  })
 
 /** Accepts deliveries until they hold about `eventsMax` events. */
 const roomFor = (eventsMax: number) => {
@@ -211,14 +294,23 @@ const sort = Effect.fnUntraced(function* <E>(
   }
 })
 
+/**
+ * Where the partition is once the rows are written. An instant later than `latest` is none at which anything was recorded: it is of a row that
+ * is not believed yet, and would have the sweep take for lost all that the bus is still to bring. Before the store's clock is known
+ * nothing is said of it.
+ */
 const checkpointOf = (
   partition: number,
   deliveries: ReadonlyArray<Delivery>,
-  rows: ReadonlyArray<StoredEvent>
+  rows: ReadonlyArray<StoredEvent>,
+  latest: Instant
 ): Checkpoint => ({
   partition,
   position: deliveries.reduce((position, delivery) => Math.max(position, delivery.position), 0),
-  recordedAt: rows.reduce((recordedAt, row) => Math.max(recordedAt, row.recordedAt), 0)
+  recordedAt: rows.reduce(
+    (reached, { recordedAt }) => (recordedAt > latest ? reached : Math.max(reached, recordedAt)),
+    0
+  )
 })
 
 /** The bus numbers deliveries lower than before, although they were never delivered before. */

@@ -2,7 +2,8 @@
 import { hash } from "node:crypto"
 import { Predicate, Result, Schema } from "effect"
 import * as SchemaJITCompiler from "effect/schema/SchemaJITCompiler"
-import type { AccountId, CommandId } from "../../domain/Ids.ts"
+import { accountIdPattern, anyCommandIdPattern } from "../../domain/IdPatterns.ts"
+import { type AccountId, type CommandId, instantMax } from "../../domain/Ids.ts"
 import { byPartition } from "../../domain/Partition.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import type { Commit, WriterId } from "../eventstore/EventStoreTypes.ts"
@@ -156,6 +157,10 @@ export const decodeMessage = (text: string): Result.Result<BusMessage, string> =
     catch: (cause) => `no JSON: ${cause instanceof Error ? cause.message : String(cause)}`
   }).pipe(
     Result.flatMap((json) => Result.mapError(decodeJson(json), (error) => error.message)),
+    Result.flatMap((wire) => {
+      const fault = faultOf(wire)
+      return fault === undefined ? Result.succeed(wire) : Result.fail(fault)
+    }),
     Result.map(({ partition, parts }) => ({
       partition,
       parts: parts.map(({ writer, seq, part, rows }) => ({
@@ -166,6 +171,38 @@ export const decodeMessage = (text: string): Result.Result<BusMessage, string> =
       }))
     }))
   )
+
+/** Characters of a writer's id, at most: the name of its node and some twenty more. */
+const writerLengthMax = 1_000
+const isWriter = (text: string): boolean =>
+  text.length > 0 && text.length <= writerLengthMax && !text.includes("\0")
+const isCount = (value: number, least: number): boolean => Number.isSafeInteger(value) && value >= least
+const isInstant = (value: number): boolean => isCount(value, 0) && value <= instantMax
+
+/**
+ * What of a message a database takes for none of its values. Such a part is looked up, and its rows are, before any hash is: a statement
+ * that is refused for one of them would be so each time that the message comes. The schema is compiled to code, which has no checks.
+ */
+const faultOf = ({ partition, parts }: typeof Wire.Type): string | undefined => {
+  if (!isCount(partition, 0)) return `${partition} is no partition`
+  for (const { writer, seq, part, rows } of parts) {
+    if (!isWriter(writer)) return `${JSON.stringify(writer.slice(0, 100))} is no writer`
+    if (!isCount(seq, 1) || !isCount(part, 0)) return `${seq}.${part} is no part of a commit`
+    const index = rows.findIndex((row) => !isSound(row))
+    if (index !== -1)
+      return `row ${index} of commit ${seq} of ${writer} has an id, a number or an instant that no event has`
+  }
+  return undefined
+}
+
+const isSound = (row: typeof Row.Type): boolean =>
+  accountIdPattern.test(row[0]) &&
+  isCount(row[1], 1) &&
+  isCount(row[3], 1) &&
+  anyCommandIdPattern.test(row[5]) &&
+  isCount(row[6], 0) &&
+  isInstant(row[8]) &&
+  (row[9] === null || isInstant(row[9]))
 
 /** Commits as one text: what the thread of the read side is handed. Objects of so many members take twice as long to cross. */
 export const encodeCommits = (commits: ReadonlyArray<Commit>): string =>
@@ -192,7 +229,7 @@ const toRow = (row: StoredEvent): typeof Row.Type => [
   row.hash
 ]
 
-/** Every reader of these rows follows their hash chain, so the ids need no check here. */
+/** Of a row whose ids were checked, or that this process has printed itself. */
 const toEvent = (row: typeof Row.Type): StoredEvent => ({
   accountId: row[0] as AccountId,
   version: row[1],
