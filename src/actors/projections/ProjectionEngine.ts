@@ -130,7 +130,8 @@ export const makeProjectionEngine = Effect.fnUntraced(function* (readModel: Proj
       yield* parking.whileTried(accounts)
       parking.tryAgainUnsafe(accounts)
       const { reloaded, stuck } = yield* divergence.check(accounts)
-      yield* catchUp(accounts.filter((account) => !stuck.includes(account)))
+      const left = new Set(stuck)
+      yield* catchUp(accounts.filter((account) => !left.has(account)))
       yield* parking.release(accounts, catchUp)
       yield* catchUpReloaded(reloaded)
     }, Effect.scoped)
@@ -145,7 +146,8 @@ export const makeProjectionEngine = Effect.fnUntraced(function* (readModel: Proj
     accounts?: ReadonlyArray<AccountId>
   ) {
     const rows = yield* readModel.parked
-    yield* release(rows.map((row) => row.account).filter((account) => accounts?.includes(account) ?? true))
+    const named = accounts === undefined ? undefined : new Set(accounts)
+    yield* release(rows.map((row) => row.account).filter((account) => named?.has(account) ?? true))
     return yield* readModel.parked
   })
 

@@ -343,7 +343,7 @@ const makeReconcileTail = Effect.fnUntraced(function* (
       const loaded = lost.length === 0 ? 0 : yield* engine.catchUp(lost.map(({ account }) => account))
       report = { ...report, loaded: report.loaded + loaded }
       if (lost.length < missing.length) {
-        round.lag.add(missing.filter((one) => !lost.includes(one)))
+        round.lag.add(missing.filter((one) => !isLost(one)))
         // Later commits come in the same order: their number of events is estimated by that of these.
         const eventsACommit = rows.reduce((sum, row) => sum + row.rows, 0) / rows.length
         if (young === -1) round.lag.estimate(eventsACommit * (lastSeq - to))
