@@ -103,3 +103,20 @@ describe("a projection that keeps the heads it wrote", () => {
     )
   )
 })
+
+describe("a projection that catches up many accounts", () => {
+  it.effect("looks at each of them about once, however many they are", () =>
+    Effect.gen(function* () {
+      const { readModel, engine, looked } = yield* watched
+      const ids = Array.from({ length: 200 }, (_, index) => accountId(`acc-${index}`))
+      const writer = new EventWriter()
+      yield* append(writer.commit(...ids.map((id) => openAccount(id))))
+      assert.strictEqual(yield* engine.catchUp(ids), ids.length)
+      assert.strictEqual((yield* readModel.versions(ids)).size, ids.length)
+      assert.isBelow(looked.length, 2 * ids.length)
+    }).pipe(
+      Effect.provide(worlds),
+      Effect.provideService(ReadSideConfig, { ...defaultReadSideLimits, projectEventsMax: 10 })
+    )
+  )
+})

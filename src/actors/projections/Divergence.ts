@@ -46,7 +46,7 @@ interface Checked {
 
 export const makeDivergence = Effect.fnUntraced(function* (readModel: ProjectionModel, parking: Parking) {
   const store = yield* EventStore
-  const { contendedMax } = yield* ReadSideConfig
+  const { contendedMax, projectEventsMax } = yield* ReadSideConfig
   const reload = yield* makeReload(readModel)
   const alarms = makeAlarms(parking)
   const oneAtATime = yield* Semaphore.make(1)
@@ -106,14 +106,27 @@ export const makeDivergence = Effect.fnUntraced(function* (readModel: Projection
 
   return {
     checkHeld,
-    check: (accounts: ReadonlyArray<AccountId>): Effect.Effect<Checked, StoreUnavailable> =>
-      accounts.length === 0
-        ? Effect.succeed({ reloaded: [], stuck: [] })
-        : Effect.flatMap(heldNow(accounts), checkHeld),
+    check: inBatches((accounts) => Effect.flatMap(heldNow(accounts), checkHeld), projectEventsMax),
     disbelieve: alarms.disbelieve,
     countsUnsafe: alarms.countsUnsafe
   }
 })
+
+/** However many accounts there are, one statement looks at no more than one batch may have. */
+const inBatches = (
+  check: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<Checked, StoreUnavailable>,
+  accountsMax: number
+) =>
+  Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
+    const reloaded: Array<AccountId> = []
+    const stuck: Array<AccountId> = []
+    for (let from = 0; from < accounts.length; from += accountsMax) {
+      const checked = yield* check(accounts.slice(from, from + accountsMax))
+      reloaded.push(...checked.reloaded)
+      stuck.push(...checked.stuck)
+    }
+    return { reloaded, stuck } satisfies Checked
+  })
 
 const contended = (account: AccountId, tries: number) =>
   new StoreUnavailable({

@@ -226,7 +226,7 @@ const makeCatchUp = Effect.fnUntraced(function* (
   skipKnown: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable>
 ) {
   const { cache, parking } = parts
-  const { contendedMax } = yield* ReadSideConfig
+  const { contendedMax, projectEventsMax } = yield* ReadSideConfig
   const catchUpStep = yield* makeCatchUpStep(parts)
 
   const catchUp: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<number, StoreUnavailable> =
@@ -234,8 +234,8 @@ const makeCatchUp = Effect.fnUntraced(function* (
       const reloaded: Array<AccountId> = []
       let events = 0
       let unread = accounts
-      /** So many are written at once: fewer where projectors that are busy with the same accounts were faster. */
-      let width = accounts.length
+      /** So many are looked at at once: no more than may have an event each in one batch, fewer where projectors that are busy with them were faster. */
+      let width = Math.min(accounts.length, projectEventsMax)
       let contended = 0
       cache.forgetUnsafe(accounts)
       while (unread.length > 0) {
@@ -249,7 +249,7 @@ const makeCatchUp = Effect.fnUntraced(function* (
         contended = 0
         events += done.events
         unread = [...done.unread, ...unread.slice(width)]
-        width = Math.min(unread.length, width * 2)
+        width = Math.min(unread.length, width * 2, projectEventsMax)
         yield* tryAgain(done.reloaded)
         reloaded.push(...done.reloaded)
       }
