@@ -3,9 +3,9 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import { defaultLimits } from "../../src/infra/config/LedgerConfig.ts"
-import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore, type Method } from "../support/faultyStore.ts"
-import { deposit, memoryStores, open, quiet, startNode } from "../support/ledgerWorld.ts"
+import { deposit, memoryStores, open, quiet, startNode, withdraw } from "../support/ledgerWorld.ts"
 
 const start = Effect.gen(function* () {
   const faulty = FaultyStore.over(yield* EventStore)
@@ -44,4 +44,28 @@ it.effect("an outage is seen while no command is sent", () =>
     yield* TestClock.adjust(2 * defaultLimits.heartbeatMs)
     assert.isUndefined(trouble())
   }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.effect.each(["readStreams", "findCommands"] as const)(
+  "a caller whom an outage keeps waiting is not told where the store is: %s",
+  (method) =>
+    Effect.gen(function* () {
+      const inner = yield* EventStore
+      const first = yield* startNode("first")
+      yield* first.send(open("a"))
+      yield* first.stop
+      const away = new StoreUnavailable({
+        store: "event store",
+        reason: "cannot connect (ECONNREFUSED)",
+        detail: "cannot connect: connect ECONNREFUSED 10.0.0.5:5432"
+      })
+      const second = yield* startNode("second", { store: { ...inner, [method]: () => Effect.fail(away) } })
+      // A refusal is told once the log says that its id is new.
+      const refused = yield* Effect.forkChild(Effect.flip(second.send(withdraw("a", 1n))))
+      yield* TestClock.adjust(2 * defaultLimits.commandDeadlineMs)
+      const { _tag, message } = yield* Fiber.join(refused)
+      assert.strictEqual(_tag, "Unavailable")
+      assert.include(message, "cannot connect (ECONNREFUSED)")
+      assert.notInclude(message, "10.0.0.5")
+    }).pipe(Effect.provide([memoryStores, quiet]))
 )

@@ -52,4 +52,15 @@ describe("the bus", () => {
       assert.include(reason, ErrorCode.ConnectionClosed)
     })
   )
+
+  it.effect("names its server to logs, and not to callers", () =>
+    Effect.gen(function* () {
+      const lost = connectionOf(() => {
+        throw Object.assign(new Error("getaddrinfo ENOTFOUND nats.internal"), { code: "ENOTFOUND" })
+      })
+      const { message, reason } = yield* Effect.flip(Effect.flatten(send(lost)))
+      assert.strictEqual(reason, "it failed (ENOTFOUND)")
+      assert.strictEqual(message, "bus: it failed: getaddrinfo ENOTFOUND nats.internal")
+    })
+  )
 })

@@ -162,7 +162,10 @@ describe("the event store on PostgreSQL alone", () => {
         const error = yield* Effect.flip(store.relayCursors)
         assert.match(error.message, /^event store: relation "relay_cursors" does not exist \(42P01/)
         const outcome = yield* store.commit({ writerId: "w", seq: 1, events: storedEvents("a", 1, 1) })
-        assert.strictEqual(outcome._tag, "NotWritten")
+        assert.deepStrictEqual(
+          outcome,
+          CommitOutcome.NotWritten({ reason: "a table, a column or a right is missing (42P01)" })
+        )
       }).pipe(Effect.provide(stores(serverUrl)))
     })
   )

@@ -47,7 +47,8 @@ describe("the read model on PostgreSQL alone", () => {
       const readModel = yield* ReadModel
       const error = yield* Effect.flip(readModel.parked)
       assert.strictEqual(error._tag, "StoreUnavailable")
-      assert.include(error.message, "read model: cannot connect")
+      assert.match(error.message, /^read model: cannot connect: .*127\.0\.0\.1/)
+      assert.strictEqual(error.reason, "cannot connect (ECONNREFUSED)")
     }).pipe(
       Effect.provide(
         ReadModel.layer.pipe(

@@ -219,7 +219,7 @@ const startLoaders = Effect.fnUntraced(function* (
     const ids = batch.map((actor) => actor.id)
     const loaded = yield* loadAccounts(ids, limits.snapshotEvery).pipe(
       Effect.catch((error) => {
-        trouble = error.message
+        trouble = error.reason
         return Effect.sleep(retryMs).pipe(Effect.as(undefined))
       })
     )

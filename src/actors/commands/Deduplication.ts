@@ -138,7 +138,7 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
     const ids = waiting.map(({ command }) => command.commandId)
     const found = yield* findFirsts(store, ids).pipe(
       Effect.catch((error) => {
-        trouble = error.message
+        trouble = error.reason
         return Effect.sleep(retryMs).pipe(Effect.as(undefined))
       })
     )

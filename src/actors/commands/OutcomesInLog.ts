@@ -52,7 +52,7 @@ export const startReadingRest = Effect.fnUntraced(function* (
       part.flatMap(({ further }) => further)
     ).pipe(
       Effect.catch((error) => {
-        trouble = error.message
+        trouble = error.reason
         return Effect.sleep(retryMs).pipe(Effect.as(undefined))
       })
     )

@@ -1,5 +1,5 @@
 /** The connection to NATS: made anew for ever when it is lost, and never a buffer for a server that is away. */
-import { Effect, Schedule, Stream } from "effect"
+import { Effect, Predicate, Schedule, Stream } from "effect"
 import { type ConnectionOptions, connect, Events, type NatsConnection } from "nats"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
@@ -10,6 +10,16 @@ export interface BusConnection {
   readonly isUpUnsafe: () => boolean
   /** Rises each time the connection comes up: what was known of the server may have changed. */
   readonly eraUnsafe: () => number
+}
+
+/** Callers are told our words and the code of the cause, whose own words may name the server; logs get those. */
+export const busUnavailable = (words: string, cause: unknown): StoreUnavailable => {
+  const code = Predicate.hasProperty(cause, "code") && typeof cause.code === "string" ? cause.code : undefined
+  return new StoreUnavailable({
+    store: "bus",
+    reason: code === undefined ? words : `${words} (${code})`,
+    detail: `${words}: ${cause instanceof Error ? cause.message : String(cause)}`
+  })
 }
 
 /** `nats://user:secret@host:4222,nats://other:4222`; `tls://` asks for TLS. */
@@ -45,8 +55,7 @@ const open = (options: ConnectionOptions) =>
         // Interrupted meanwhile: nothing else would close it.
         signal.aborted ? connection.close().then(() => Promise.reject(signal.reason)) : connection
       ),
-    catch: (cause) =>
-      new StoreUnavailable({ store: "bus", reason: cause instanceof Error ? cause.message : String(cause) })
+    catch: (cause) => busUnavailable("cannot connect", cause)
   })
 
 /** Runs in the scope. */
@@ -81,7 +90,7 @@ export const makeBusConnection = Effect.fnUntraced(function* (url: string) {
       )
       yield* Effect.forkScoped(watch)
       const cause = yield* Effect.promise(() => connection.closed())
-      return yield* new StoreUnavailable({ store: "bus", reason: `the connection was closed: ${cause}` })
+      return yield* busUnavailable("the connection was closed", cause ?? "by this node")
     })
   ).pipe(
     Effect.ensuring(
@@ -90,9 +99,9 @@ export const makeBusConnection = Effect.fnUntraced(function* (url: string) {
         turn(false)
       })
     ),
-    Effect.tapError(({ reason }) =>
-      // The reason of a refused connection is a bare code, so the address is named.
-      Effect.logWarning(`bus: no connection to ${options.servers}: ${reason}; trying again`)
+    Effect.tapError(({ reason, detail = reason }) =>
+      // Of a refused connection NATS tells a bare code, so the address is named.
+      Effect.logWarning(`bus: no connection to ${options.servers}: ${detail}; trying again`)
     )
   )
   const pause = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced(backoffMaxMs)])

@@ -23,7 +23,7 @@ import {
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import type { Bus, ConsumerName, Delivery, Subscription } from "./Bus.ts"
-import { type BusConnection, makeBusConnection } from "./BusConnection.ts"
+import { type BusConnection, busUnavailable, makeBusConnection } from "./BusConnection.ts"
 import { doubtsOf } from "./BusDoubts.ts"
 import { type BusMessage, decodeMessage, encodeMessage, messageIdOf } from "./BusMessage.ts"
 
@@ -53,14 +53,14 @@ const pullMs = 10_000
 /** Within it the server drops a message of the same id. */
 const duplicatesMs = 120_000
 
+/** Of a cause that is a text, that. */
 const toUnavailable = (cause: unknown): StoreUnavailable =>
-  new StoreUnavailable({
-    store: "bus",
-    reason:
-      cause instanceof NatsError
-        ? `${cause.message}${cause.api_error ? ` (${cause.api_error.description})` : ""}`
-        : String(cause)
-  })
+  typeof cause === "string"
+    ? new StoreUnavailable({ store: "bus", reason: cause })
+    : busUnavailable(
+        cause instanceof NatsError ? (cause.api_error?.description ?? "a request failed") : "it failed",
+        cause
+      )
 
 const ask = <A>(request: () => Promise<A>) => Effect.tryPromise({ try: request, catch: toUnavailable })
 

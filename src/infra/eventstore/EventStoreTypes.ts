@@ -49,15 +49,18 @@ export type CommitOutcome = Data.TaggedEnum<{
 }>
 export const CommitOutcome = Data.taggedEnum<CommitOutcome>()
 
-/** A read could not be answered: which store, and what it said. */
+/** A read could not be answered: by which store, and why. */
 export class StoreUnavailable extends Data.TaggedError("StoreUnavailable")<{
   readonly store: "event store" | "read model" | "bus"
+  /** For callers: not where the store is, nor its own words. */
   readonly reason: string
+  /** All that is known, for logs; the reason, where it is undefined. */
+  readonly detail?: string | undefined
   /** SQLSTATE of the event store's server, where it refused a statement of the reads. */
   readonly state?: string | undefined
 }> {
   override get message() {
-    return `${this.store}: ${this.reason}`
+    return `${this.store}: ${this.detail ?? this.reason}`
   }
 }
 

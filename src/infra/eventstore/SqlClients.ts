@@ -8,7 +8,7 @@ import * as Reactivity from "effect/reactivity/Reactivity"
 import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { columnTypes } from "../postgres/ColumnTypes.ts"
-import { describeSqlError, sqlStateOf } from "../postgres/SqlState.ts"
+import { describeSqlError, sqlStateOf, tellSqlError } from "../postgres/SqlState.ts"
 import { StoreUnavailable } from "./EventStoreTypes.ts"
 
 /** A service of its own, so that the read model's client is never taken for this one. */
@@ -63,7 +63,12 @@ export class EventStoreClient extends Context.Service<
       }).pipe(
         Effect.provide(Reactivity.layer),
         Effect.mapError(
-          (error) => new StoreUnavailable({ store: "event store", reason: describeSqlError(error) })
+          (error) =>
+            new StoreUnavailable({
+              store: "event store",
+              reason: tellSqlError(error),
+              detail: describeSqlError(error)
+            })
         )
       )
     )
@@ -110,7 +115,8 @@ export const makeQueries = Effect.gen(function* () {
         (error) =>
           new StoreUnavailable({
             store: "event store",
-            reason: describeSqlError(error),
+            reason: tellSqlError(error),
+            detail: describeSqlError(error),
             state: sqlStateOf(error)
           })
       ),

@@ -8,7 +8,7 @@ import type { SqlConnection } from "effect/sql"
 import type { SqlError } from "effect/sql/SqlError"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { int8Value, textArray } from "../postgres/Columns.ts"
-import { describeSqlError, isRefused, isRolledBack, sqlStateOf } from "../postgres/SqlState.ts"
+import { isRefused, isRolledBack, sqlStateOf, tellSqlError } from "../postgres/SqlState.ts"
 import { type Commit, CommitOutcome, type CommitRow, type StoreUnavailable } from "./EventStoreTypes.ts"
 import { EventStoreClient, type StoreQueries } from "./SqlClients.ts"
 import { commitColumns, eventColumns, keysToText, toCommitRow } from "./SqlRows.ts"
@@ -52,7 +52,7 @@ export const makeCommit = Effect.fnUntraced(function* (queries: StoreQueries) {
     Effect.scoped(
       Effect.matchEffect(commits.reserve, {
         // Without a connection nothing was sent.
-        onFailure: (error) => Effect.succeed(CommitOutcome.NotWritten({ reason: describeSqlError(error) })),
+        onFailure: (error) => Effect.succeed(CommitOutcome.NotWritten({ reason: tellSqlError(error) })),
         onSuccess: use
       })
     )
@@ -86,7 +86,7 @@ const send = (
   Effect.matchEffect(connection.executeValues(insert, params), {
     onFailure: (error) =>
       isInFailedTransaction(error)
-        ? Effect.as(rollBack(connection), CommitOutcome.NotWritten({ reason: describeSqlError(error) }))
+        ? Effect.as(rollBack(connection), CommitOutcome.NotWritten({ reason: tellSqlError(error) }))
         : settle(error),
     onSuccess: () => Effect.succeed(CommitOutcome.Committed())
   })
@@ -130,7 +130,7 @@ const sendBehind = (
     Effect.catch((error) => {
       if (progress.isCommitSent || isOfCommit(error)) return settle(error)
       // Before COMMIT is sent nothing is written, whatever became of the connection.
-      return Effect.succeed(CommitOutcome.NotWritten({ reason: describeSqlError(error) }))
+      return Effect.succeed(CommitOutcome.NotWritten({ reason: tellSqlError(error) }))
     })
   )
 }
@@ -146,7 +146,7 @@ const rollBack = (connection: Connection): Effect.Effect<void> =>
 
 const outcomeOf = (queries: StoreQueries, error: SqlError, commit: Commit, row: CommitRow): Outcome => {
   const state = sqlStateOf(error)
-  const reason = describeSqlError(error)
+  const reason = tellSqlError(error)
   if (state === "23505") return lookUp(queries, commit, row)
   if (isUnsendable(error)) return Effect.die(error)
   return Effect.succeed(

@@ -1,4 +1,4 @@
-/** What a failed statement says: the server's SQLSTATE, whether anything was written, and words for a log. */
+/** What a failed statement says: the server's SQLSTATE, whether anything was written, and words for a log and for callers. */
 import type { SqlError } from "effect/sql/SqlError"
 
 /** SQLSTATE of the server's answer, undefined when none came (connection refused, cut, timed out). */
@@ -16,7 +16,7 @@ export const serverFieldOf = (error: SqlError, name: string): string | undefined
   return typeof value === "string" && value !== "" ? value : undefined
 }
 
-/** The server's own words with code and detail, for logs and error messages. */
+/** The server's own words with code and detail, for logs and the operator: they may name hosts, users and values. */
 export const describeSqlError = (error: SqlError): string => {
   const field = (name: string) => serverFieldOf(error, name)
   // A refused connection to a name with two addresses has a code and no message.
@@ -25,6 +25,44 @@ export const describeSqlError = (error: SqlError): string => {
   const detail = field("detail")
   if (code !== undefined) return `${words} (${code}${detail === undefined ? "" : `; ${detail}`})`
   return error.reason.operation === "connect" ? `cannot connect: ${words}` : words
+}
+
+/** What a server said, by the beginning of its SQLSTATE; of several that fit the first counts. */
+const wordsOfStates: ReadonlyArray<readonly [state: string, words: string]> = [
+  ["08", "a connection of it failed"],
+  ["22", "it refused a value"],
+  ["23", "it refused a row"],
+  ["25006", "it takes no writes"],
+  ["28", "it refused the login"],
+  ["3D", "the database is missing"],
+  ["40", "it rolled a transaction back"],
+  ["42", "a table, a column or a right is missing"],
+  ["53", "it is short of resources"],
+  ["54", "a limit of it is exceeded"],
+  ["55", "something is locked"],
+  ["57014", "it cancelled a statement"],
+  ["57", "it is starting or shutting down"],
+  ["58", "it has a fault of its own"],
+  ["XX", "it has a fault of its own"]
+]
+
+/** The same for callers, who learn neither where the server is, nor whom it knows, nor what it holds: words of our own, and the code. */
+export const tellSqlError = (error: SqlError): string => {
+  const state = sqlStateOf(error)
+  const told = (words: string, code: string | undefined) =>
+    code === undefined ? words : `${words} (${code})`
+  if (state !== undefined) {
+    const found = wordsOfStates.find(([beginning]) => state.startsWith(beginning))
+    return told(found?.[1] ?? "it refused a statement", state)
+  }
+  const { _tag, operation } = error.reason
+  const words =
+    operation === "connect"
+      ? "cannot connect"
+      : _tag === "ConnectionError"
+        ? "the connection was lost"
+        : "a statement failed"
+  return told(words, serverFieldOf(error, "code"))
 }
 
 /** The statement was rolled back because of other statements: the same may be run again. */

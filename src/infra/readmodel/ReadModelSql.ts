@@ -7,7 +7,7 @@ import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { ReadSideConfig, type ReadSideLimits } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { columnTypes } from "../postgres/ColumnTypes.ts"
-import { describeSqlError } from "../postgres/SqlState.ts"
+import { describeSqlError, tellSqlError } from "../postgres/SqlState.ts"
 
 /** The connections that projections follow the log by. */
 export class ProjectionSql extends Context.Service<ProjectionSql, PgClient.PgClient>()(
@@ -77,7 +77,11 @@ export const byKeys = {
 }
 
 export const toUnavailable = (error: SqlError): StoreUnavailable =>
-  new StoreUnavailable({ store: "read model", reason: describeSqlError(error) })
+  new StoreUnavailable({
+    store: "read model",
+    reason: tellSqlError(error),
+    detail: describeSqlError(error)
+  })
 
 /** Rows as arrays of values, in the order of the SELECT. */
 const valuesOf = (
