@@ -164,7 +164,6 @@ describe("a node that hears of another's rounds", () => {
     let sweptAt = 0
     const elsewhere: SingletonHost = {
       run: () => Effect.void,
-      ownsUnsafe: () => false,
       setAwayUnsafe: () => {},
       publishUnsafe: () => {},
       statusUnsafe: ({ decode }) =>

@@ -267,7 +267,6 @@ describe("what a process says of an account that another one parks", () => {
     })
     const elsewhere: SingletonHost = {
       run: () => Effect.void,
-      ownsUnsafe: () => false,
       setAwayUnsafe: () => {},
       publishUnsafe: () => {},
       statusUnsafe: ({ decode }) => decode(said),

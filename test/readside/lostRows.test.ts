@@ -68,7 +68,6 @@ const makeHost = () => {
           life = Effect.provideContext(Effect.scoped(own), context as never) // what it needs was given where it was registered
         })
       ),
-    ownsUnsafe: () => false,
     setAwayUnsafe: () => {},
     publishUnsafe: () => {},
     statusUnsafe: ({ decode }) =>

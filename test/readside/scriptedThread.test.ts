@@ -242,7 +242,6 @@ describe("while the thread of the read side starts", () => {
           else away.delete(name)
         },
         run: (_name, life) => Effect.asVoid(Scope.provide(Effect.forkScoped(Effect.scoped(life)), owned)),
-        ownsUnsafe: () => true,
         publishUnsafe: () => {},
         statusUnsafe: () => undefined,
         statesUnsafe: () => [],

@@ -205,7 +205,6 @@ export class Cluster {
           counts.add("singleton registered")
         }),
       setAwayUnsafe: () => {},
-      ownsUnsafe: (name) => member.places.get(name)?.end !== undefined,
       publishUnsafe: () => {},
       statusUnsafe: () => undefined,
       statesUnsafe: () => [],

@@ -37,7 +37,6 @@ export class SingletonsFake {
           if (this.#firstOwner(name) === node) yield* this.give(node, name)
         }),
       setAwayUnsafe: () => {},
-      ownsUnsafe: (name) => this.#places.get(`${node} ${name}`)?.running !== undefined,
       publishUnsafe: ({ name, encode }, status) => {
         this.#published.set(name, encode(status))
       },

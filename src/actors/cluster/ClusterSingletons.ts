@@ -70,7 +70,6 @@ const make = Effect.fnUntraced(function* (node: string) {
         const options = needs === "read-side" ? { shardGroup: readSideShards } : {}
         yield* sharding.registerSingleton(name, Effect.andThen(standIns.lock(name), alive), options)
       }),
-    ownsUnsafe: (name) => own.has(name),
     setAwayUnsafe: (name, isAway) => {
       if (isAway) away.add(name)
       else away.delete(name)

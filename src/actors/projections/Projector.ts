@@ -2,7 +2,7 @@
  * One supervised fiber a partition and projection: takes deliveries from the bus, projects them, and acknowledges them
  * once they are written. Each partition is a singleton of the cluster.
  */
-import { Cause, Context, Effect, Layer, Result } from "effect"
+import { Cause, Effect, Layer, Result } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { Bus, type Delivery } from "../../infra/bus/Bus.ts"
@@ -40,23 +40,17 @@ interface RunningProjectors {
 }
 
 /** Runs the fibers of the books; `ProjectionHealth` tells how they are. */
-export class Projector extends Context.Service<Projector, { readonly projection: string }>()(
-  "chronicle/actors/Projector"
-) {
-  static readonly layer = Layer.effect(
-    Projector,
-    Effect.gen(function* () {
-      yield* startProjectors({
-        name: projectionName,
-        model: yield* ReadModel,
-        engine: yield* ProjectionEngine,
-        health: yield* ProjectionHealth,
-        waiters: yield* ProjectionWaiters
-      })
-      return { projection: projectionName }
+export const booksProjectors = Layer.effectDiscard(
+  Effect.gen(function* () {
+    yield* startProjectors({
+      name: projectionName,
+      model: yield* ReadModel,
+      engine: yield* ProjectionEngine,
+      health: yield* ProjectionHealth,
+      waiters: yield* ProjectionWaiters
     })
-  )
-}
+  })
+)
 
 /** The singleton that projects one partition. */
 export const projectorSingleton = (projection: string, partition: number): string =>

@@ -9,13 +9,13 @@ import { KnownWriters } from "./KnownWriters.ts"
 import { ProjectionEngine } from "./ProjectionEngine.ts"
 import { ProjectionHealth } from "./ProjectionHealth.ts"
 import { ProjectionRegistry, register } from "./ProjectionRegistry.ts"
-import { Projector, projectionName } from "./Projector.ts"
+import { booksProjectors, projectionName } from "./Projector.ts"
 import { ReadSideHealth } from "./ReadSideHealth.ts"
 import { Reconciler } from "./Reconciler.ts"
 import * as SumsKeeper from "./SumsKeeper.ts"
 
 /** Everything that writes the books. */
-const books = Layer.mergeAll(Projector.layer, Reconciler.layer, SumsKeeper.layer).pipe(
+const books = Layer.mergeAll(booksProjectors, Reconciler.layer, SumsKeeper.layer).pipe(
   Layer.provideMerge(Layer.mergeAll(ProjectionEngine.layer, ProjectionHealth.layer))
 )
 

@@ -28,14 +28,9 @@ export interface RelayStatus {
   readonly restarts: number
 }
 
-export class Relay extends Context.Service<
-  Relay,
-  {
-    readonly statusUnsafe: () => RelayStatus
-    /** How far each writer's tail is published, as far as this process knows. */
-    readonly publishedUnsafe: (writer: WriterId) => number
-  }
->()("chronicle/actors/Relay") {
+export class Relay extends Context.Service<Relay, { readonly statusUnsafe: () => RelayStatus }>()(
+  "chronicle/actors/Relay"
+) {
   static readonly layer = Layer.effect(
     Relay,
     Effect.suspend(() => makeRelay)
@@ -276,7 +271,6 @@ const makeRelay = Effect.gen(function* () {
       unpublished: orphans.status.isOwned
         ? orphans.status.unpublished
         : (singletons.statusUnsafe(orphansSingleton) ?? 0)
-    }),
-    publishedUnsafe: publisher.cursorOf
+    })
   } satisfies Relay["Service"]
 })

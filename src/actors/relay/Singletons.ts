@@ -52,7 +52,6 @@ export interface SingletonHost {
     life: Effect.Effect<void, never, R>,
     needs?: "commands" | "read-side"
   ) => Effect.Effect<void, never, R | Scope.Scope>
-  readonly ownsUnsafe: (name: string) => boolean
   /**
    * What does the work of a singleton of this node is away, or is back. While it is away this node does not report itself as
    * the one that runs it, so that another node stands in, or all nodes say in the end that none does; nor does it stand in itself.
@@ -75,7 +74,6 @@ export interface SingletonHost {
 export const Singletons = Context.Reference<SingletonHost>("chronicle/actors/Singletons", {
   defaultValue: () => ({
     run: (_, life) => Effect.asVoid(Effect.forkScoped(Effect.scoped(life))),
-    ownsUnsafe: () => true,
     setAwayUnsafe: () => {},
     publishUnsafe: () => {},
     statusUnsafe: () => undefined,

@@ -166,7 +166,6 @@ const makeSingletonsHere = (post: Post) => {
         lives.set(name, Effect.provideContext(Effect.forkScoped(Effect.scoped(life)), context))
         post({ _tag: "Run", name })
       }),
-    ownsUnsafe: (name) => running.has(name),
     setAwayUnsafe: () => {},
     publishUnsafe: ({ name, encode }, status) => {
       if (running.has(name)) post({ _tag: "Publish", name, status: encode(status) })

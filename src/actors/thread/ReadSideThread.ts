@@ -527,10 +527,7 @@ export const layer = (spawn: () => WorkerThreads.Worker) =>
       const here = yield* Effect.provide(ProjectionRegistry, ProjectionRegistry.layer, { local: true })
       yield* keepAlive(spawn, state)
       const context = Context.make(ReadSideThreadStatus, state.statusUnsafe).pipe(
-        Context.add(Relay, {
-          statusUnsafe: () => state.readSideUnsafe()?.relay ?? noRelay,
-          publishedUnsafe: () => 0
-        }),
+        Context.add(Relay, { statusUnsafe: () => state.readSideUnsafe()?.relay ?? noRelay }),
         Context.add(ProjectionRegistry, {
           registerUnsafe: here.registerUnsafe,
           statesUnsafe: () => [...(state.readSideUnsafe()?.projections ?? []), ...here.statesUnsafe()]
