@@ -3,7 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import type { CommandInput } from "../../src/domain/Command.ts"
-import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
 import { invariantsOf } from "../support/invariants.ts"
 import {
@@ -161,6 +161,29 @@ it.effect("a batch with reversals is answered within one deadline where the log 
     ])
     const { refused } = node.dispatcher.meters().outcomes
     assert.deepStrictEqual([refused.get("Unavailable"), refused.get("Indeterminate")], [3, 1])
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.effect("nor does such a batch wait for each reversal where each look-up fails before the deadline", () =>
+  Effect.gen(function* () {
+    const { inner, node: first } = yield* heldNode(["a"])
+    yield* first.stop
+    const failMs = 0.7 * deadlineMs
+    const error = new StoreUnavailable({ store: "event store", reason: "no connection" })
+    const store = { ...inner, findCommands: () => Effect.delay(Effect.fail(error), failMs) }
+    const node = yield* startNode("later", { store })
+    const reversal: CommandInput = { _tag: "Reverse", original: "original", reason: "twice" }
+    const send = (batch: ReadonlyArray<CommandInput>) =>
+      Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    const sent = yield* send(Array.from({ length: 6 }, () => reversal))
+    // What has an outcome shows that a batch gets on.
+    const mixed = yield* send([reversal, deposit("a", 1n), reversal, deposit("a", 1n), reversal])
+    for (let nth = 0; nth < 2; nth++) yield* TestClock.adjust(failMs)
+    const isAnswered = sent.pollUnsafe() !== undefined
+    for (let nth = 0; nth < 4; nth++) yield* TestClock.adjust(failMs)
+    assert.isTrue(isAnswered)
+    assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), { Unavailable: 6 })
+    assert.deepStrictEqual(tally((yield* Fiber.join(mixed)).map(outcomeOf)), { Unavailable: 3, Accepted: 2 })
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 

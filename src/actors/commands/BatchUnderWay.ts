@@ -31,6 +31,8 @@ export class BatchUnderWay {
   readonly #deadlineMs: number
   readonly #elapsedMs: () => number
   readonly #silent = new Set<string | undefined>()
+  /** When the first was sent of the outcomes noted since the last definite one; undefined where the last was definite. */
+  #openSinceMs: number | undefined
   #overAtMs: number | undefined
 
   constructor(room: Semaphore.Semaphore, deadlineMs: number, elapsedMs: () => number) {
@@ -49,9 +51,14 @@ export class BatchUnderWay {
     return (this.#overAtMs ?? this.#elapsedMs()) + this.#deadlineMs
   }
 
-  /** Answers whether one of these, which were sent at `sentAtMs` and all answered at `doneAtMs`, had no outcome in all its time. */
+  /**
+   * Answers whether one of these, which were sent at `sentAtMs` and all answered at `doneAtMs`, had no outcome in all its time; or these and
+   * those noted before them, none of which had one: each that waits for a store which fails it earlier would do so for as long again.
+   */
   note(outcomes: ReadonlyArray<Outcome>, sentAtMs: number, doneAtMs = this.#elapsedMs()): boolean {
-    const isOver = doneAtMs - sentAtMs >= this.#deadlineMs && outcomes.some(isOpen)
+    this.#openSinceMs = outcomes.every(isOpen) ? (this.#openSinceMs ?? sentAtMs) : undefined
+    const sinceMs = this.#openSinceMs ?? sentAtMs
+    const isOver = doneAtMs - sinceMs >= this.#deadlineMs && outcomes.some(isOpen)
     if (isOver) this.#overAtMs ??= this.#elapsedMs()
     return isOver
   }
