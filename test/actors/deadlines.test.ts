@@ -364,6 +364,29 @@ it.effect("nor is one that is sent again, behind one of its batch that has taken
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
+it.effect("a batch whose commands want ids of others before them waits no longer than two commands may", () =>
+  Effect.gen(function* () {
+    const { faulty, inner, node } = yield* heldNode(["a", "b"])
+    faulty.hold("commit")
+    const batch = Array.from({ length: 6 }, (_, nth) => [
+      deposit("a", 1n, `id-${nth}`),
+      withdraw("b", 1n, `id-${nth}`)
+    ]).flat()
+    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    for (let nth = 0; nth < 2; nth++) yield* TestClock.adjust(overMs)
+    const isAnswered = sent.pollUnsafe() !== undefined
+    faulty.release()
+    for (let nth = 0; nth < 6; nth++) yield* TestClock.adjust(overMs)
+    assert.isTrue(isAnswered)
+    const answers = (yield* Fiber.join(sent)).map(outcomeOf)
+    // Only what was being sent may be done yet.
+    assert.deepStrictEqual(tally(answers.slice(0, 2)), { Indeterminate: 2 })
+    assert.deepStrictEqual(tally(answers.slice(2)), { Unavailable: 10 })
+    assert.lengthOf(yield* readStream(inner, "a"), 3)
+    assert.lengthOf(yield* readStream(inner, "b"), 2)
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
 it.effect("a repeat that is known to be in the log is never told that nothing was done", () =>
   Effect.gen(function* () {
     const { faulty, node: first } = yield* heldNode(["a"])

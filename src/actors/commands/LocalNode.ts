@@ -271,7 +271,7 @@ const makeSubmitAll = Effect.fnUntraced(function* (
   const clock = yield* LedgerClock
   const loadAll = yield* makeLoadAll(headOf)
   const paced = yield* makePacing
-  const { isSettled } = yield* Deduplication
+  const { waitsForId, submitKnown } = yield* makeStuck
 
   return Effect.fnUntraced(function* (commands: ReadonlyArray<Command>, sender: Sender) {
     const outcomes = new Outcomes(commands.length, clock.elapsedUnsafe)
@@ -280,7 +280,7 @@ const makeSubmitAll = Effect.fnUntraced(function* (
     let isLoaded = false
     /** How many accounts those have that stand in line since one was waited for. */
     let inLine = 0
-    /** One was not decided in all its time. No other waits from here on: one after another they would take as long each. */
+    /** One was not decided in all its time, or not answered while another waited for its id. No other waits from here on: one after another they would take as long each. */
     let isStuck = false
     const waitFor = (pending: PendingCommand): Effect.Effect<void> =>
       isStuck || !pending.isOpen
@@ -293,13 +293,9 @@ const makeSubmitAll = Effect.fnUntraced(function* (
       const command = commands[nth] as Command // the index is below the length
       // Mostly all accounts are in memory, and each command is decided as it is submitted.
       if (undecided.size > 0) for (const before of undecidedBefore(command, undecided)) yield* waitFor(before)
-      if (isStuck && hasToWait(command, undecided)) {
-        // What took effect before, or is under way by itself, is told. Nothing is decided that could come behind what is not.
-        if (!isSettled(command)) executor.refuseUnread(outcomes.replyTo(nth))
-        else {
-          const pending = executor.submit(command, outcomes.replyTo(nth), sender)
-          if (pending?.phase === "loading") for (const id of pending.accounts) undecided.set(id, pending)
-        }
+      if (isStuck && (hasToWait(command, undecided) || waitsForId(command))) {
+        const pending = submitKnown(command, outcomes.replyTo(nth), sender)
+        if (pending?.phase === "loading") for (const id of pending.accounts) undecided.set(id, pending)
         continue
       }
       for (let pause = pauseBefore(command); pause !== undefined; pause = pauseBefore(command)) yield* pause
@@ -307,6 +303,7 @@ const makeSubmitAll = Effect.fnUntraced(function* (
       if (pending !== undefined && isContested(command, pending)) {
         // It may be decided yet, once the other is refused: what follows it must not overtake it on its accounts.
         yield* outcomes.answered(nth)
+        isStuck ||= clock.elapsedUnsafe() >= pending.deadline
         continue
       }
       if (pending?.phase !== "loading") {
@@ -333,6 +330,26 @@ const makeSubmitAll = Effect.fnUntraced(function* (
     for (const pending of undecided.values()) yield* decided(pending)
     return outcomes
   })
+})
+
+/** What a batch does with commands that would have to wait, where one before them was not decided in all its time. */
+const makeStuck = Effect.gen(function* () {
+  const executor = yield* CommandExecutor
+  const inFlight = yield* InFlightCommands.Service
+  const { isSettled } = yield* Deduplication
+  return {
+    /** What is in flight under its id is another command, which may be answered much later. */
+    waitsForId: (command: Command): boolean => {
+      const pending = inFlight.get(command.commandId)
+      return pending !== undefined && isContested(command, pending)
+    },
+    /** What took effect before, or is under way by itself, is told. Nothing is decided that could come behind what is not. */
+    submitKnown: (command: Command, reply: Reply, sender: Sender): PendingCommand | undefined => {
+      if (isSettled(command)) return executor.submit(command, reply, sender)
+      executor.refuseUnread(reply)
+      return undefined
+    }
+  }
 })
 
 /**
