@@ -86,6 +86,44 @@ it.effect("a caller that joined gets an indeterminate answer at its own deadline
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
+it.effect("no more callers wait for commands that were sent before than commands may be in flight", () =>
+  Effect.gen(function* () {
+    const { faulty, node } = yield* heldNode(["a"], { inFlightMax: 3 })
+    const sendThree = (commandId: string) =>
+      sendAll(
+        node,
+        Array.from({ length: 3 }, () => deposit("a", 1n, commandId))
+      )
+    faulty.hold("commit")
+    const first = yield* sendAll(node, [deposit("a", 1n, "first")])
+    yield* until("its commit is held", () => faulty.held() === 1)
+    const joined = yield* sendThree("first")
+    yield* TestClock.adjust(1)
+    // The first may be done yet, and nothing is done of another one of its id.
+    const more = yield* sendAll(node, [deposit("a", 1n, "first"), deposit("a", 2n, "first")])
+    yield* TestClock.adjust(1)
+    const isAnswered = more.map((fiber) => fiber.pollUnsafe() !== undefined)
+    faulty.release()
+    assert.deepStrictEqual(yield* outcomes([...first, ...joined]), [
+      "Accepted",
+      ...new Array(3).fill("Replayed")
+    ])
+    assert.deepStrictEqual(isAnswered, [true, true])
+    assert.deepStrictEqual(yield* outcomes(more), ["Indeterminate", "Overloaded"])
+    // Their places are free, and so are those of callers that had no more time.
+    faulty.hold("commit")
+    const second = yield* sendAll(node, [deposit("a", 1n, "second")])
+    yield* until("its commit is held", () => faulty.held() === 1)
+    const late = yield* sendThree("second")
+    yield* TestClock.adjust(overMs)
+    const again = yield* sendThree("second")
+    yield* TestClock.adjust(1)
+    faulty.release()
+    assert.deepStrictEqual(tally(yield* outcomes([...second, ...late])), { Indeterminate: 4 })
+    assert.deepStrictEqual(tally(yield* outcomes(again)), { Replayed: 3 })
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
 it.effect("a reversal whose look-up took long is answered at its own deadline, whatever came meanwhile", () =>
   Effect.gen(function* () {
     const { faulty, node } = yield* heldNode(["a"])

@@ -61,6 +61,34 @@ it.effect("others have their turns while a batch is decided", () =>
   }).pipe(Effect.scoped, scenario)
 )
 
+it.effect("others have their turns while the callers go on that wanted the id of a refused command", () =>
+  Effect.gen(function* () {
+    const { faulty, node } = yield* heldNode({}, passing(yield* Clock.Clock))
+    const send = (command: CommandInput) =>
+      Effect.forkChild(Effect.result(node.send(command)), { startImmediately: true })
+    faulty.hold("findCommands")
+    const refused = yield* send(withdraw("a", 1_000n, "id"))
+    yield* until("its id is looked up once more", () => faulty.held() === 1)
+    const others = yield* Effect.forEach(Array.from({ length: 200 }), (_, nth) =>
+      send(deposit("a", BigInt(nth + 1), "id"))
+    )
+    let [before, longestMs] = [node.clock.elapsedUnsafe(), 0]
+    // Its look-up goes on at once.
+    faulty.release()
+    yield* until("all are answered", () => {
+      const now = node.clock.elapsedUnsafe()
+      longestMs = Math.max(longestMs, now - before)
+      before = now
+      return others.every((fiber) => fiber.pollUnsafe() !== undefined)
+    })
+    assert.strictEqual(outcomeOf(yield* Fiber.join(refused)), "InsufficientFunds")
+    const answers = (yield* Effect.forEach(others, Fiber.join)).map(outcomeOf)
+    assert.deepStrictEqual(tally(answers), { Accepted: 1, CommandIdReused: 199 })
+    // Each takes some looks at the time.
+    assert.isAtMost(longestMs, 50)
+  }).pipe(Effect.scoped, scenario)
+)
+
 it.effect("of very many accounts of a batch no more are asked for at once than are read at once", () =>
   Effect.gen(function* () {
     const faulty = FaultyStore.over(yield* EventStore)

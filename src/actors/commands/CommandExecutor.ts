@@ -65,6 +65,15 @@ export type Sender = "Host" | Batch | Peer
 
 export const isPeer = (sender: Sender): sender is Peer => sender !== "Host" && "arrivals" in sender
 
+/** A caller whose command is submitted anew, since another one that had its id was refused. */
+interface Contender {
+  readonly command: Command
+  readonly hash: string | undefined
+  readonly reply: Reply
+  readonly sender: Sender
+  readonly deadline: number
+}
+
 const orderOf = (sender: Sender): KeptOrder | undefined => (sender === "Host" ? undefined : sender.order)
 
 export class CommandExecutor extends Context.Service<
@@ -73,7 +82,7 @@ export class CommandExecutor extends Context.Service<
     /**
      * Takes a command in, or replies at once why not. `reply` is called exactly once, by `deadline` (`LedgerClock.elapsedUnsafe`;
      * `commandDeadlineMs` from now where it is absent). Answers what is in flight under its id by then: the command itself, the same
-     * one that was sent before, or another; undefined where it was replied to at once.
+     * one that was sent before, or another; undefined where it is none of these and was replied to at once.
      */
     readonly submit: (
       command: Command,
@@ -142,9 +151,9 @@ class Executor {
   /** How many commands it took in. */
   #places = 0
   /** Those whose wait for another command is over, that lost their decision, or for which a turn had no time, until they have gone on. */
-  #due: Array<PendingCommand> = []
+  #due: Array<PendingCommand | Contender> = []
   /** The one of them that goes on just now. */
-  #next: PendingCommand | undefined = undefined
+  #next: PendingCommand | Contender | undefined = undefined
   /** Commands were resumed in this turn of the event loop, which go on until then. */
   #turnEndsAt = Number.NEGATIVE_INFINITY
   #isInTurn = false
@@ -170,10 +179,16 @@ class Executor {
     this.#writers = Context.get(context, WriterRegistry)
   }
 
-  submit(command: Command, reply: Reply, sender: Sender, until?: number): PendingCommand | undefined {
+  submit(
+    command: Command,
+    reply: Reply,
+    sender: Sender,
+    until?: number,
+    knownHash?: string
+  ): PendingCommand | undefined {
     const now = this.#clock.elapsedUnsafe()
     const deadline = until ?? now + this.#limits.commandDeadlineMs
-    let hash: string | undefined
+    let hash = knownHash
     // Only when it is needed: in an overload most commands are refused, and it is most of what a refusal would cost.
     const hashOf = () => {
       hash ??= hashCommand(command)
@@ -183,15 +198,20 @@ class Executor {
     const order = orderOf(sender)
     switch (found._tag) {
       case "InFlight":
-        this.#inFlight.outcomes.joined++
         if (isPeer(sender)) found.pending.markForwarded(sender.arrivals)
         if (order !== undefined) found.pending.shareOrder(order)
-        this.#inFlight.join(found.pending, reply, deadline)
+        // What comes behind it in its batch must not overtake it, whether this caller waits for it or not.
+        if (this.#isCrowded) this.#refuse(indeterminate(found.pending), reply)
+        else {
+          this.#inFlight.outcomes.joined++
+          this.#inFlight.join(found.pending, reply, deadline)
+        }
         return found.pending
       case "Contested":
+        if (this.#isCrowded) return this.#refuse(this.#admission.overloaded(wholeNode).exit, reply)
         this.#inFlight.join(
           found.pending,
-          (exit) => this.#afterOther(command, exit, { reply, sender, deadline }),
+          (exit) => this.#afterOther({ command, hash, reply, sender, deadline }, exit),
           deadline
         )
         return found.pending
@@ -222,18 +242,22 @@ class Executor {
     return pending
   }
 
+  /** As many callers wait for commands that were sent before as commands may be in flight: the bound of those says nothing of these. */
+  get #isCrowded(): boolean {
+    return this.#inFlight.joined >= this.#limits.inFlightMax
+  }
+
   /**
    * The command that had its id was answered. Where that one was refused, the id is free, or it is this very command that
-   * was accepted under it before. While that is open, so is the outcome of this one.
+   * was accepted under it before. While that is open, so is the outcome of this one. Thousands may have waited for the one id.
    */
-  #afterOther(
-    command: Command,
-    other: CommandExit,
-    own: { readonly reply: Reply; readonly sender: Sender; readonly deadline: number }
-  ): void {
-    if (other._tag === "Success") this.#refuse(reused(command.commandId), own.reply)
-    else if (isOpen(other)) this.#refuse(other, own.reply)
-    else this.submit(command, own.reply, own.sender, own.deadline)
+  #afterOther(contender: Contender, other: CommandExit): void {
+    if (other._tag === "Success") this.#refuse(reused(contender.command.commandId), contender.reply)
+    else if (isOpen(other)) this.#refuse(other, contender.reply)
+    else {
+      this.#inFlight.beginWait()
+      this.#dueNextTurn(contender)
+    }
   }
 
   refuseUnread(reply: Reply): void {
@@ -322,8 +346,12 @@ class Executor {
   /** It has all its accounts, and keeps them: a node that wants one of them waits until those that waited here before are decided. */
   #putOff(command: PendingCommand, actors: ReadonlyArray<AccountActor>): void {
     if (command.locks.length === 0) this.#accounts.keep(command, actors)
+    this.#dueNextTurn(command)
+  }
+
+  #dueNextTurn(one: PendingCommand | Contender): void {
     const isUnderWay = this.#due.length > 0
-    this.#due.push(command)
+    this.#due.push(one)
     if (!isUnderWay) this.#inNextTurn(() => this.#decideDue())
   }
 
@@ -341,18 +369,25 @@ class Executor {
   /** In short turns: thousands of large commands take seconds to decide, in which a node would lose its shards. */
   #decideDue(): void {
     const turnEndsAt = this.#clock.elapsedUnsafe() + turnMs
-    for (const [nth, command] of this.#due.entries()) {
+    for (const [nth, one] of this.#due.entries()) {
       if (nth > 0 && this.#clock.elapsedUnsafe() >= turnEndsAt) {
         this.#due = this.#due.slice(nth)
         return this.#inNextTurn(() => this.#decideDue())
       }
-      this.#next = command
-      const resumed = Result.try(() => command.resume())
+      this.#next = one
+      const resumed = Result.try(() => (one instanceof PendingCommand ? one.resume() : this.#submitAnew(one)))
       this.#next = undefined
       // A bug of this program. The others are not to wait for ever.
-      if (Result.isFailure(resumed)) this.#inFlight.complete(command, Exit.die(resumed.failure))
+      if (Result.isSuccess(resumed)) continue
+      if (one instanceof PendingCommand) this.#inFlight.complete(one, Exit.die(resumed.failure))
+      else one.reply(Exit.die(resumed.failure))
     }
     this.#due = []
+  }
+
+  #submitAnew({ command, reply, sender, deadline, hash }: Contender): void {
+    this.#inFlight.endWait()
+    this.submit(command, reply, sender, deadline, hash)
   }
 
   /**

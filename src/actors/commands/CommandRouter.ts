@@ -118,9 +118,9 @@ const make = Effect.gen(function* () {
 
   const whileCounted = <A, E>(lookup: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     Effect.acquireUseRelease(
-      Effect.sync(() => inFlight.beginLookup()),
+      Effect.sync(() => inFlight.beginWait()),
       () => lookup,
-      () => Effect.sync(() => inFlight.endLookup())
+      () => Effect.sync(() => inFlight.endWait())
     )
 
   const refuse = <E extends CommandError>(refusal: Exit.Exit<never, E>): Exit.Exit<never, E> => {

@@ -75,7 +75,8 @@ export class InFlightCommands {
   readonly #hurried = new Set<PendingCommand>()
   #lastDeadline = Number.NEGATIVE_INFINITY
   #ofHotAccounts = 0
-  #lookedUp = 0
+  #awaiting = 0
+  #joined = 0
   #isClosing = false
   readonly #some = Latch.makeUnsafe(false)
 
@@ -85,17 +86,23 @@ export class InFlightCommands {
     return this.#some.await
   })
 
-  /** With those whose subject is being looked up before they are admitted. */
+  /** With those that are not admitted yet: their subject is being looked up, or their turn has not come since another one of their id was refused. */
   get size(): number {
-    return this.#cells.size + this.#lookedUp
+    return this.#cells.size + this.#awaiting
   }
 
-  beginLookup(): void {
-    this.#lookedUp++
+  /** Callers that wait for commands which were sent before. */
+  get joined(): number {
+    return this.#joined
   }
 
-  endLookup(): void {
-    this.#lookedUp--
+  /** One comes that is not admitted yet. */
+  beginWait(): void {
+    this.#awaiting++
+  }
+
+  endWait(): void {
+    this.#awaiting--
   }
 
   /** How many of them came to an account that many others were waiting for. */
@@ -126,7 +133,12 @@ export class InFlightCommands {
 
   /** A caller waits for a command that was sent before. */
   join(command: PendingCommand, reply: Reply, deadline: number): void {
-    command.join(reply, deadline)
+    this.#joined++
+    const counted: Reply = (exit) => {
+      this.#joined--
+      reply(exit)
+    }
+    command.join(counted, deadline)
     if (deadline < command.deadline) this.#hurried.add(command)
   }
 
