@@ -3,6 +3,8 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import type { CommandInput } from "../../src/domain/Command.ts"
+import type { AccountId } from "../../src/domain/Ids.ts"
+import { defaultLimits } from "../../src/infra/config/LedgerConfig.ts"
 import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
 import { invariantsOf } from "../support/invariants.ts"
@@ -261,6 +263,31 @@ it.effect("an account that cannot be loaded in time is unavailable, and usable o
     assert.deepStrictEqual(yield* outcomes(yield* sendAll(node, [deposit("a", 1n, "unloaded")])), [
       "Accepted"
     ])
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.effect("what was not at hand in time is not told with an error of the store that is over", () =>
+  Effect.gen(function* () {
+    const { faulty, node: first } = yield* heldNode(["a"])
+    yield* first.stop
+    const node = yield* startNode("later", { store: faulty.store })
+    const reasonOf = Effect.fnUntraced(function* (asked: Effect.Effect<unknown, Error>) {
+      const sent = yield* Effect.forkChild(Effect.flip(asked))
+      yield* TestClock.adjust(overMs)
+      return (yield* Fiber.join(sent)).message
+    })
+    faulty.script = ({ method }) => (method === "readStreams" ? "unavailable" : undefined)
+    assert.match(yield* reasonOf(node.send(deposit("a", 1n))), /^event store: .*a fault of the test/)
+    // No caller waits for the account any more, and it is not read again.
+    yield* TestClock.adjust(1_000)
+    faulty.script = () => undefined
+    faulty.hold("readStreams")
+    const command = yield* reasonOf(node.send(deposit("a", 1n)))
+    const balance = yield* reasonOf(node.dispatcher.head("a" as AccountId)) // a valid id
+    faulty.release()
+    const late = "being loaded, or held by another node; nothing was done"
+    assert.strictEqual(command, `the accounts of this command: not at hand within 10000 ms: ${late}`)
+    assert.strictEqual(balance, `account a: not at hand within ${defaultLimits.queryDeadlineMs} ms: ${late}`)
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 

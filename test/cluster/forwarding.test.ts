@@ -387,6 +387,19 @@ it.effect("behind a command that was given up those that are under way are waite
   }).pipe(scenario)
 )
 
+it.effect("a command that waits in vain for an account is told which node did not lend it", () =>
+  Effect.gen(function* () {
+    const { node } = yield* besideSilent
+    const sent = yield* Effect.forkChild(Effect.flip(node.send(transfer("near2", "far1", 1n))))
+    yield* TestClock.adjust(patienceMs)
+    assert.deepInclude(yield* Fiber.join(sent), {
+      _tag: "Unavailable",
+      what: "account far1",
+      reason: "the node node-1 did not lend it within 10000 ms"
+    })
+  }).pipe(scenario)
+)
+
 it.effect("a node that an account moves to is not taken for the one that did not answer", () =>
   Effect.gen(function* () {
     const silent = silentAt([1])

@@ -72,7 +72,7 @@ export class AccountRegistry extends Context.Service<
     /** Waits for bars, and takes those that are new. */
     readonly newBars: Effect.Effect<ReadonlyArray<LoadBar>>
     readonly size: () => number
-    /** Why the store did not answer the last time accounts were loaded; undefined where it did. */
+    /** Why the store did not answer the last time accounts were loaded; undefined where it did, or none are to be loaded any more. */
     readonly trouble: () => string | undefined
   }
 >()("chronicle/actors/AccountRegistry") {
@@ -206,6 +206,11 @@ const startLoaders = Effect.fnUntraced(function* (
     wake.openUnsafe()
   }
 
+  /** What the store said last says nothing of what comes later. */
+  const forgetTrouble = (): void => {
+    if (wanted.size + reading.size === 0) trouble = undefined
+  }
+
   const deliver = (actor: AccountActor, found: LoadedAccount): void => {
     if (actor.phase !== "loading") return
     for (const milestone of found.milestones) snapshotter.offerUnsafe(milestone)
@@ -240,6 +245,7 @@ const startLoaders = Effect.fnUntraced(function* (
       else if (loaded === undefined && actor.isDroppable && !isBarred(actor)) evict(actor)
       else if (isLoadable(actor)) want(actor)
     }
+    forgetTrouble()
   })
 
   const afterDefect = Effect.fnUntraced(function* (batch: ReadonlyArray<AccountActor>, defect: unknown) {
@@ -267,7 +273,7 @@ const startLoaders = Effect.fnUntraced(function* (
       batch.push(actor)
     }
     if (wanted.size === 0) wake.closeUnsafe()
-    if (batch.length === 0) return
+    if (batch.length === 0) return forgetTrouble()
     yield* Effect.catchDefect(load(batch), (defect) => afterDefect(batch, defect))
   }).pipe(Effect.forever)
   for (let index = 0; index < loaders; index++) yield* Effect.forkScoped(loadSome)

@@ -90,14 +90,10 @@ export class CommandExecutor extends Context.Service<
       sender: Sender,
       deadline?: number
     ) => PendingCommand | undefined
-    /** Refuses a command that would have to wait for accounts that cannot be read. */
-    readonly refuseUnread: (reply: Reply) => void
     /** To be called of evicted commands before any other command is answered, if that comes before `retry`. */
     readonly lineUp: (commands: ReadonlyArray<PendingCommand>) => void
     /** Executes evicted commands again, in their order, after the stale actors are reloaded. */
     readonly retry: (commands: ReadonlyArray<PendingCommand>, stale: ReadonlySet<AccountActor>) => void
-    /** Why no command can be answered while accounts or ids cannot be read, as far as it is known. */
-    readonly trouble: () => string
   }
 >()("chronicle/actors/CommandExecutor") {
   /** Starts the commit lanes. */
@@ -115,9 +111,7 @@ const make = Effect.gen(function* () {
   return CommandExecutor.of({
     submit: (command, reply, sender, deadline) => executor.submit(command, reply, sender, deadline),
     lineUp: (commands) => executor.lineUp(commands),
-    retry: (commands, stale) => executor.retry(commands, stale),
-    refuseUnread: (reply) => executor.refuseUnread(reply),
-    trouble: () => executor.trouble()
+    retry: (commands, stale) => executor.retry(commands, stale)
   })
 })
 
@@ -258,10 +252,6 @@ class Executor {
       this.#inFlight.beginWait()
       this.#dueNextTurn(contender)
     }
-  }
-
-  refuseUnread(reply: Reply): void {
-    this.#refuse(unavailable("event store", this.trouble()), reply)
   }
 
   /** Answers a command that does not become one of those in flight. */
@@ -539,10 +529,6 @@ class Executor {
       const actor = this.#registry.peek(id)
       if (actor !== undefined) this.#registry.noteSettled(actor)
     }
-  }
-
-  trouble(): string {
-    return this.#registry.trouble() ?? this.#deduplication.trouble() ?? "no answer"
   }
 }
 

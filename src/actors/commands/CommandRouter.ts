@@ -18,10 +18,11 @@ import { type BatchUnderWay, type Outcome, withheld } from "./BatchUnderWay.ts"
 import { CommandExecutor, type Sender } from "./CommandExecutor.ts"
 import { Deduplication } from "./Deduplication.ts"
 import { Forwarding, moving, saysNothingWasDone } from "./Forwarding.ts"
-import { InFlightCommands, unavailable } from "./InFlightCommands.ts"
+import { InFlightCommands } from "./InFlightCommands.ts"
 import { LocalNode, Outcomes } from "./LocalNode.ts"
 import { Lookups } from "./Lookups.ts"
 import { resolveReversal } from "./Originals.ts"
+import { makeWhyLate } from "./WhyLate.ts"
 
 /** Commands of one batch that are submitted, or sent, at once. */
 const chunkMax = 1_000
@@ -76,6 +77,7 @@ const make = Effect.gen(function* () {
   const clock = yield* LedgerClock
   const admission = yield* AdmissionControl
   const inFlight = yield* InFlightCommands.Service
+  const whyLate = yield* makeWhyLate
   const lookups = new Lookups({ atOnce: limits.lookupsAtOnce, waitingMax: limits.lookupsWaitingMax })
   // A reversal is decided where it came in: what it is about was read from the log there, and its accounts are leased.
   const isOurs = (command: Command) => isReversal(command) || placement.owns(firstAccountOf(command))
@@ -106,7 +108,7 @@ const make = Effect.gen(function* () {
       if (refusal !== undefined) return Effect.catch(refusal, (error) => refuseReversal(command, error))
       const resolved = Effect.timeoutOrElse(lookups.run(resolveReversal(store, command), lookupsFull), {
         duration: limits.commandDeadlineMs,
-        orElse: () => unavailable("event store", executor.trouble())
+        orElse: whyLate.ofLog
       })
       return whileCounted(resolved).pipe(
         Effect.catch((error) => refuseReversal(command, error)),

@@ -15,6 +15,7 @@ import { CommitPipeline } from "../commit/CommitPipeline.ts"
 import { CommitQueue } from "../commit/CommitQueue.ts"
 import { CommandExecutor } from "./CommandExecutor.ts"
 import { InFlightCommands, indeterminate } from "./InFlightCommands.ts"
+import { makeWhyLate } from "./WhyLate.ts"
 
 /** How often deadlines are looked at while there are commands; a caller may wait so much longer than its deadline, in milliseconds. */
 const expiryMs = 50
@@ -44,6 +45,7 @@ const make = Effect.gen(function* () {
   const { stats } = yield* CommitPipeline
   const inFlight = yield* InFlightCommands.Service
   const executor = yield* CommandExecutor
+  const whyLate = yield* makeWhyLate
 
   const expire = (until: number): void => {
     const unsent = new Set<PendingCommand>()
@@ -53,7 +55,7 @@ const make = Effect.gen(function* () {
       if (command.phase === "queued") unsent.add(command)
       else if (command.phase === "committing") command.expireWaiters(until, indeterminate(command))
       else {
-        inFlight.failUnwritten(command, "event store", executor.trouble())
+        inFlight.completeUnwritten(command, whyLate.ofCommand(command))
         for (const id of command.accounts) waitedFor.add(id)
       }
     }

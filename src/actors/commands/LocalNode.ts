@@ -25,10 +25,12 @@ import {
   type ToldHead
 } from "../accounts/Placement.ts"
 import { AdmissionControl } from "./AdmissionControl.ts"
+import { withheld } from "./BatchUnderWay.ts"
 import { AccountMoved, CommandExecutor, isPeer, type Sender } from "./CommandExecutor.ts"
 import { Deadlines } from "./Deadlines.ts"
 import { Deduplication } from "./Deduplication.ts"
 import { InFlightCommands, unavailable } from "./InFlightCommands.ts"
+import { makeWhyLate } from "./WhyLate.ts"
 
 /** How long the commands of one batch are decided before others have their turn, in milliseconds. */
 const turnMs = 5
@@ -196,7 +198,7 @@ const makeHeadOf = Effect.gen(function* () {
   const clock = yield* LedgerClock
   const placement = yield* Placement
   const registry = yield* AccountRegistry
-  const executor = yield* CommandExecutor
+  const whyLate = yield* makeWhyLate
 
   /**
    * In the very step in which the head is the last one: what is decided next is recorded at this instant or later, so that holds which
@@ -215,10 +217,9 @@ const makeHeadOf = Effect.gen(function* () {
       Effect.timeoutOrElse({
         duration: limits.queryDeadlineMs,
         orElse: () =>
-          unavailable(
-            "event store",
-            registry.peek(account)?.batch === undefined ? executor.trouble() : openCommit
-          )
+          registry.peek(account)?.batch === undefined
+            ? whyLate.ofHead(account)
+            : unavailable("event store", openCommit)
       })
     )
   /** While this node waited, or was frozen, the account may have gone: what its actor holds is no answer then. */
@@ -346,7 +347,8 @@ const makeStuck = Effect.gen(function* () {
     /** What took effect before, or is under way by itself, is told. Nothing is decided that could come behind what is not. */
     submitKnown: (command: Command, reply: Reply, sender: Sender): PendingCommand | undefined => {
       if (isSettled(command)) return executor.submit(command, reply, sender)
-      executor.refuseUnread(reply)
+      inFlight.outcomes.note(withheld.exit)
+      reply(withheld.exit)
       return undefined
     }
   }
