@@ -515,6 +515,28 @@ it.effect("a command that is withdrawn at its deadline lets none of a batch over
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
+it.effect("a long batch is answered within one deadline while the store stands still", () =>
+  Effect.gen(function* () {
+    const { faulty, inner, node } = yield* heldNode(["a"])
+    yield* node.send(deposit("a", 1n, "known"))
+    faulty.hold("commit")
+    const batch = [
+      deposit("a", 1n, "known"),
+      ...Array.from({ length: 5_000 }, () => deposit("a", 1n)),
+      deposit("a", 1n, "known")
+    ]
+    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    yield* TestClock.adjust(overMs)
+    const isAnswered = sent.pollUnsafe() !== undefined
+    faulty.release()
+    for (let nth = 0; nth < 3; nth++) yield* TestClock.adjust(overMs)
+    assert.isTrue(isAnswered)
+    const { Replayed, Indeterminate = 0, Unavailable } = tally((yield* Fiber.join(sent)).map(outcomeOf))
+    assert.deepStrictEqual([Replayed, Unavailable], [2, 5_000 - Indeterminate])
+    assert.isBelow((yield* readStream(inner, "a")).length, 2_100)
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
 it.effect(
   "the rest of a batch, which goes on as others are withdrawn, overtakes none that is decided again",
   () =>
@@ -523,6 +545,7 @@ it.effect(
       yield* fund(before, ["cold"], 100n)
       yield* before.stop
       const { faulty, inner, node } = yield* heldNode(["a", "b"])
+      yield* node.send(deposit("b", 2n, "known"))
       faulty.hold("commit")
       const flying = yield* sendAll(node, [deposit("b", 1n)])
       yield* until("the commit is held", () => faulty.held() === 1)
@@ -530,8 +553,10 @@ it.effect(
       // Three parts, of which two are under way at once. The second waits for an account that is not in memory, so its deadline comes later.
       const part = (name: string, count: number) =>
         Array.from({ length: count }, (_, nth) => deposit("a", 1n, `${name}-${nth}`))
+      // Of the first one command has an outcome, so that the batch goes on.
       const batch = [
-        ...part("first", 1_000),
+        deposit("b", 1n, "known"),
+        ...part("first", 999),
         transfer("cold", "a", 1n, "second"),
         ...part("second", 999),
         ...part("third", 1)
@@ -544,7 +569,7 @@ it.effect(
       faulty.release("commit")
       yield* TestClock.adjust(1_000)
       const answers = (yield* Fiber.join(sent)).map(outcomeOf)
-      assert.deepStrictEqual(tally(answers), { Unavailable: 1_001, Accepted: 1_000 })
+      assert.deepStrictEqual(tally(answers), { CommandIdReused: 1, Unavailable: 1_000, Accepted: 1_000 })
       yield* outcomes(flying)
       const ids = (yield* readStream(inner, "a")).slice(2).map((row) => String(row.commandId))
       const inOrder = [...part("second", 999), ...part("third", 1)].map(({ commandId }) => String(commandId))

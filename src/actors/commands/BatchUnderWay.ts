@@ -25,6 +25,10 @@ const isOpen = (outcome: Outcome): boolean => {
   return _tag === "Unavailable" || _tag === "Indeterminate"
 }
 
+/** Nothing came of these that was not known before: the node that was given them gets nowhere. */
+export const isInVain = (outcomes: ReadonlyArray<Outcome>): boolean =>
+  outcomes.every((outcome) => isOpen(outcome) || (Result.isSuccess(outcome) && outcome.success.replayed))
+
 export class BatchUnderWay {
   /** Of commands that are away; shared by all other nodes. */
   readonly room: Semaphore.Semaphore

@@ -14,7 +14,7 @@ import { LedgerClock } from "../accounts/LedgerClock.ts"
 import type { CommandExit } from "../accounts/Lifecycle.ts"
 import { type NotMine, Placement, type ToldHead } from "../accounts/Placement.ts"
 import { AdmissionControl } from "./AdmissionControl.ts"
-import { type BatchUnderWay, type Outcome, withheld } from "./BatchUnderWay.ts"
+import { type BatchUnderWay, isInVain, type Outcome, withheld } from "./BatchUnderWay.ts"
 import { CommandExecutor, type Sender } from "./CommandExecutor.ts"
 import { Deduplication } from "./Deduplication.ts"
 import { Forwarding, moving, saysNothingWasDone } from "./Forwarding.ts"
@@ -185,7 +185,8 @@ const make = Effect.gen(function* () {
    */
   const settled = Effect.fnUntraced(function* ({ submitted, sentAtMs }: Chunk, batch: BatchUnderWay) {
     const outcomes = yield* outcomesOf(yield* submitted.all)
-    return { outcomes, isOver: batch.note(outcomes, sentAtMs, submitted.doneAtMs) }
+    const isOver = batch.note(outcomes, sentAtMs, submitted.doneAtMs)
+    return { outcomes, isOver, isInVain: isOver && isInVain(outcomes) }
   })
 
   const isLate = ({ sentAtMs }: Chunk): boolean =>
@@ -196,7 +197,7 @@ const make = Effect.gen(function* () {
     const outcomes: Array<Outcome> = []
     const chunks: Array<Chunk> = []
     const sender = { order: new KeptOrder() }
-    let isOver = false
+    let endsHere = false
     for (let start = 0; start < commands.length; start += chunkMax) {
       // However long a batch is, it alone does not fill the node: few chunks of it are in flight at once. None where one took all its time to
       // be submitted: what it waited for is known by then.
@@ -204,10 +205,10 @@ const make = Effect.gen(function* () {
       if (oldest !== undefined) {
         const found = yield* settled(oldest, batch)
         append(outcomes, found.outcomes)
-        isOver ||= found.isOver
+        // An account of another node may have been waited for, and all further ones of that node would be. A node alone goes on as long as it gets on.
+        endsHere ||= placement.isAlone ? found.isInVain : found.isOver
       }
-      // An account of another node may have been waited for, and all further ones of that node would be.
-      if (isOver && !placement.isAlone) break
+      if (endsHere) break
       const sentAtMs = clock.elapsedUnsafe()
       const submitted = yield* localNode.submitAll(commands.slice(start, start + chunkMax), sender)
       chunks.push({ submitted, sentAtMs })
