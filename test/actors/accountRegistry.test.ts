@@ -179,6 +179,36 @@ it.effect("a command that is a defect each time fails with it, and its account g
   }).pipe(Effect.provide(world))
 )
 
+it.effect("a defect behind the commit of one command keeps no other of its batch from its answer", () =>
+  Effect.gen(function* () {
+    const inner = yield* EventStore
+    const faulty = FaultyStore.over(inner)
+    const node = yield* startNode("crash", { store: faulty.store, limits: { lanes: 1 } })
+    yield* fund(node, ["a", "b"], 5n)
+    faulty.hold("commit")
+    let isBroken = false
+    const broken = new Proxy(toCommand(deposit("a", 1n, "broken")), {
+      get: (target, key) => {
+        if (isBroken && key === "account") throw new Error("a defect of the test")
+        return Reflect.get(target, key)
+      }
+    })
+    const [first, second] = yield* Effect.forEach([broken, toCommand(deposit("b", 1n))], (command) =>
+      Effect.forkChild(Effect.exit(node.dispatcher.dispatch(command)), { startImmediately: true })
+    )
+    yield* until("they are sent", () => faulty.held() === 1)
+    isBroken = true
+    faulty.release()
+    yield* TestClock.adjust(20_000)
+    if (first === undefined || second === undefined) return assert.fail("two were sent")
+    assert.strictEqual((yield* Fiber.join(second))._tag, "Success")
+    assert.include(String(yield* Fiber.join(first)), "a defect of the test")
+    assert.strictEqual((yield* node.send(deposit("a", 1n))).postings[0]?.version, 4)
+    assert.strictEqual(node.dispatcher.stats().inFlight, 0)
+    assert.deepStrictEqual(yield* invariantsOf(inner), [])
+  }).pipe(Effect.provide(world))
+)
+
 it.effect("an actor that crashed comes back although its last command turns out to be a repeat", () =>
   Effect.gen(function* () {
     const inner = yield* EventStore

@@ -452,8 +452,7 @@ class Executor {
   handle(result: BatchResult): void {
     switch (result._tag) {
       case "Committed":
-        for (const command of result.commands) this.#committed(command)
-        return
+        return this.#allCommitted(result.commands)
       case "Evicted":
         this.retry(result.commands, result.stale)
         for (const command of result.duplicates) this.#duplicate(command)
@@ -469,6 +468,18 @@ class Executor {
         // They are committed in their turn, unless their deadline comes first.
         return
     }
+  }
+
+  /** Each also behind one that throws, a bug of this program: they are in no batch any more, so no other step would answer them. */
+  #allCommitted(commands: ReadonlyArray<PendingCommand>): void {
+    let all: Result.Result<void, unknown> = Result.void
+    for (const command of commands) {
+      const done = Result.try(() => this.#committed(command))
+      if (Result.isSuccess(done)) continue
+      this.#inFlight.complete(command, Exit.die(done.failure))
+      if (Result.isSuccess(all)) all = done
+    }
+    Result.getOrThrow(all)
   }
 
   #committed(command: PendingCommand): void {
