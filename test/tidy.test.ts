@@ -338,6 +338,14 @@ describe("the walk through the code", () => {
   it("uses names that the glossary has", () => {
     for (const [, name] of whole) assert.include(glossary, `\`${name}\``)
   })
+
+  it("shows the states as the file that has them does", () => {
+    const diagramOf = (text: string) => text.split("```\n")[1]?.trimEnd()
+    const lifecycle = readFileSync("src/actors/accounts/Lifecycle.ts", "utf8").replaceAll(/^ \*( {3})?/gm, "")
+    const told = diagramOf(walk.slice(walk.indexOf("## States")))
+    assert.include(told, "PendingCommand")
+    assert.strictEqual(told, diagramOf(lifecycle))
+  })
 })
 
 describe("CONTRIBUTING.md", () => {

@@ -57,7 +57,10 @@ export class AccountRegistry extends Context.Service<
     readonly invalidate: (group: number) => void
     /** How many groups have come to this node since its start, those that came again, or were in doubt, too. */
     readonly arrivals: () => number
-    /** This node is in doubt whether it owns the group, and gave a command of another node back for that. Counts as an arrival. */
+    /**
+     * A forwarded command was given back because this node is not certain of the shard. Counts as an arrival, so that what came with it is
+     * given back too and cannot overtake it.
+     */
     readonly noteDoubt: (group: number) => void
     /** The group came (back) to this node, or was in doubt, since so many had: another node may have owned it meanwhile. */
     readonly cameAfter: (group: number, arrivals: number) => boolean

@@ -4,9 +4,10 @@
  *
  * ```
  *   PendingCommand   loading ---decide---> queued ---startCommit---> committing ---finish---> done (replied)
- *                       ^                  |  ^                      |   |
- *                       |------ evict -----'  '------- requeue ------'   |
- *                       '------ evict, or recheck -----------------------'
+ *                     | ^                  |  ^                      |   |
+ *                     | |------ evict -----'  '------- requeue ------'   |
+ *                     | '------ evict, or recheck -----------------------'
+ *                     '--- finish ---> done (rejected, a repeat, or out of time)
  *
  *   AccountActor     loading ---load---> ready ---requestLease---> leasing ---(nothing pending)---> leased
  *                       ^                 | ^                         |                                |
@@ -15,7 +16,7 @@
  *                       '-- invalidate ---+------------------------------------------------------------'
  *                                         '-- evict ---> evicted
  *
- *   CommitBatch      add ... ---> commit | requeue | evict; meanwhile perhaps chained (see ../commit/BatchChain.ts)
+ *   CommitBatch      take ---> commit | requeue | keep (the others are evicted); meanwhile perhaps chained (see BatchChain.ts)
  * ```
  *
  * A command is evicted when something it was decided on did not happen, and is decided again. A rejection is
@@ -197,7 +198,7 @@ export class PendingCommand {
     return this.#isOfHotAccount
   }
 
-  /** It is not decided yet, or no more; and not answered. */
+  /** Neither decided nor answered. */
   get isOpen(): boolean {
     return this.#phase === "loading"
   }
@@ -228,10 +229,7 @@ export class PendingCommand {
     return this.#lockOrder
   }
 
-  /**
-   * Only its hold tells where a capture goes, and it is added to its accounts when the hold is read: one that was refused, for a hold
-   * that the account in memory did not have, may find it once the account is loaded anew.
-   */
+  /** A capture whose destination only its hold names: until that account is added it may pay any account. */
   get mayTouchAny(): boolean {
     return mayTouchAny(this.command) && this.#accounts.length === accountsOf(this.command).length
   }

@@ -144,9 +144,12 @@ class Executor {
   readonly #continue: Continuation = (command, exit) => this.#resume(command, exit)
   /** How many commands it took in. */
   #places = 0
-  /** Those whose wait for another command is over, that lost their decision, or for which a turn had no time, until they have gone on. */
+  /**
+   * Commands to resume: their wait for another command ended, their decision was undone, or the last turn had no time left for them. And
+   * those to submit anew.
+   */
   #due: Array<PendingCommand | Contender> = []
-  /** The one of them that goes on just now. */
+  /** The one of them that is resumed just now. */
   #next: PendingCommand | Contender | undefined = undefined
   /** Commands were resumed in this turn of the event loop, which go on until then. */
   #turnEndsAt = Number.NEGATIVE_INFINITY
@@ -333,7 +336,10 @@ class Executor {
     return false
   }
 
-  /** It has all its accounts, and keeps them: a node that wants one of them waits until those that waited here before are decided. */
+  /**
+   * The command has all its accounts but waits for its turn. It pins them, so that no node leases one before the commands that came earlier
+   * are decided.
+   */
   #putOff(command: PendingCommand, actors: ReadonlyArray<AccountActor>): void {
     if (command.locks.length === 0) this.#accounts.keep(command, actors)
     this.#dueNextTurn(command)
@@ -381,9 +387,8 @@ class Executor {
   }
 
   /**
-   * Of several nodes that were given a command, only the owner of its first account may decide it; not one that was the owner, and is
-   * again: the node that sent it may have had an answer of the owner between, and a refusal of that one must stay true. Nor, where one
-   * was given back, what came with it or before: that one is sent again, and others of its batch would overtake it.
+   * True where the node that forwarded the command must ask the next owner. Also where this node owns the shard again: another one may have
+   * refused the command meanwhile, and that must stay true.
    */
   #isForAnotherOwner({ accounts, forwardedAfter }: PendingCommand): boolean {
     if (forwardedAfter === undefined) return false

@@ -16,7 +16,7 @@ import { messageMax, messagesOf } from "./Messages.ts"
 /** Messages of the full length that one batch may have away at once, over all owners, whatever its length. */
 const messagesAway = 2
 
-/** As many as one node may have away may be away in all, times this: so one that stands still leaves room for commands of the others. */
+/** All other nodes together may have so many times the limit of one, so that one that stands still leaves room for the others. */
 const nodesAway = 2
 
 /** The commands of this node's callers that are at other nodes, by the node that they were sent to. */

@@ -276,7 +276,10 @@ const makeSubmitAll = Effect.fnUntraced(function* (
 
   return Effect.fnUntraced(function* (commands: ReadonlyArray<Command>, sender: Sender) {
     const outcomes = new Outcomes(commands.length, clock.elapsedUnsafe)
-    /** The last command of each account, while it is not decided; not those that stand in line (KeptOrder.ts), behind which others wait by themselves. */
+    /**
+     * Of each account the last submitted command that is still loading; not those in a KeptOrder line, for which later ones wait in the
+     * executor.
+     */
     const undecided = new Map<AccountId, PendingCommand>()
     let isLoaded = false
     /** How many accounts those have that stand in line since one was waited for. */
