@@ -90,10 +90,8 @@ export class CommandExecutor extends Context.Service<
       sender: Sender,
       deadline?: number
     ) => PendingCommand | undefined
-    /** To be called of evicted commands before any other command is answered, if that comes before `retry`. */
-    readonly lineUp: (commands: ReadonlyArray<PendingCommand>) => void
-    /** Executes evicted commands again, in their order, after the stale actors are reloaded. */
-    readonly retry: (commands: ReadonlyArray<PendingCommand>, stale: ReadonlySet<AccountActor>) => void
+    /** Takes commands out of the queue for good, and tells their callers why; what was decided on them is decided again. */
+    readonly withdraw: (unsent: ReadonlySet<PendingCommand>, reason: string) => void
   }
 >()("chronicle/actors/CommandExecutor") {
   /** Starts the commit lanes. */
@@ -110,8 +108,7 @@ const make = Effect.gen(function* () {
   yield* executor.pipeline.start((result) => executor.handle(result))
   return CommandExecutor.of({
     submit: (command, reply, sender, deadline) => executor.submit(command, reply, sender, deadline),
-    lineUp: (commands) => executor.lineUp(commands),
-    retry: (commands, stale) => executor.retry(commands, stale)
+    withdraw: (unsent, reason) => executor.withdraw(unsent, reason)
   })
 })
 
@@ -448,7 +445,7 @@ class Executor {
     const stale = new Set(actors)
     const evicted = this.#queue.evict((one) => one.participants.some((actor) => stale.has(actor)))
     for (const actor of stale) this.#accounts.reload(actor)
-    this.lineUp(evicted)
+    this.#lineUp(evicted)
     if (command.attempts >= defectsMax) this.#inFlight.complete(command, Exit.die(defect))
     this.#decideAgain([...evicted, command])
   }
@@ -459,13 +456,13 @@ class Executor {
       case "Committed":
         return this.#allCommitted(result.commands)
       case "Evicted":
-        this.retry(result.commands, result.stale)
+        this.#retry(result.commands, result.stale)
         for (const command of result.duplicates) this.#duplicate(command)
         return
       case "Lost":
         // First of all: an account that another node had leased to this one must not be returned as unchanged.
         for (const actor of result.stale) this.#accounts.reload(actor)
-        this.lineUp(result.others)
+        this.#lineUp(result.others)
         for (const command of result.commands) this.#inFlight.complete(command, indeterminate(command))
         this.#decideAgain(result.others)
         return
@@ -509,7 +506,17 @@ class Executor {
     this.#noteSettled(command)
   }
 
-  retry(commands: ReadonlyArray<PendingCommand>, stale: ReadonlySet<AccountActor>): void {
+  withdraw(unsent: ReadonlySet<PendingCommand>, reason: string): void {
+    const isUnsent = (command: PendingCommand) => unsent.has(command)
+    const evicted = this.#queue.evict(isUnsent, undefined, isUnsent)
+    this.#lineUp(evicted.filter((command) => !isUnsent(command)))
+    for (const command of evicted.filter(isUnsent))
+      this.#inFlight.failUnwritten(command, "event store", reason)
+    this.#decideAgain(evicted)
+  }
+
+  /** Executes evicted commands again, in their order, after the stale actors are reloaded. */
+  #retry(commands: ReadonlyArray<PendingCommand>, stale: ReadonlySet<AccountActor>): void {
     for (const actor of stale) this.#accounts.reload(actor)
     this.#decideAgain(commands)
   }
@@ -518,7 +525,7 @@ class Executor {
    * Commands that lost their decision stand in line, in which they are until they are decided again. To be called before any other command is
    * answered: its caller may go on at once, with what stands behind them in their batch.
    */
-  lineUp(commands: ReadonlyArray<PendingCommand>): void {
+  #lineUp(commands: ReadonlyArray<PendingCommand>): void {
     for (const command of commands) if (command.isOpen) command.order?.add(command)
   }
 
@@ -527,7 +534,7 @@ class Executor {
    * on its others by those behind it in its batch, whether they lost their decision too, or come only now.
    */
   #decideAgain(commands: ReadonlyArray<PendingCommand>): void {
-    this.lineUp(commands)
+    this.#lineUp(commands)
     for (const command of commands) command.releaseLocks()
     // An account is lent at once where another node waits for it: what that one holds may be waited for here.
     for (const command of commands) this.#noteSettled(command)

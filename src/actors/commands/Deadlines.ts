@@ -12,7 +12,6 @@ import { LeaseClient } from "../accounts/LeaseClient.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import type { PendingCommand } from "../accounts/Lifecycle.ts"
 import { CommitPipeline } from "../commit/CommitPipeline.ts"
-import { CommitQueue } from "../commit/CommitQueue.ts"
 import { CommandExecutor } from "./CommandExecutor.ts"
 import { InFlightCommands, indeterminate } from "./InFlightCommands.ts"
 import { makeWhyLate } from "./WhyLate.ts"
@@ -41,7 +40,6 @@ const make = Effect.gen(function* () {
   const clock = yield* LedgerClock
   const registry = yield* AccountRegistry
   const leases = yield* LeaseClient
-  const queue = yield* CommitQueue.Service
   const { stats } = yield* CommitPipeline
   const inFlight = yield* InFlightCommands.Service
   const executor = yield* CommandExecutor
@@ -63,18 +61,8 @@ const make = Effect.gen(function* () {
       registry.peek(id)?.forgetDone()
       leases.forgetDone(id)
     }
-    if (unsent.size > 0) withdraw(unsent)
-  }
-
-  /** Takes commands out of the queue for good; what was decided on them is decided again. */
-  const withdraw = (unsent: ReadonlySet<PendingCommand>): void => {
-    const reason = stats.trouble ?? `no room in a batch within ${limits.commandDeadlineMs} ms`
-    const isUnsent = (command: PendingCommand) => unsent.has(command)
-    const evicted = queue.evict(isUnsent, undefined, isUnsent)
-    const withdrawn = evicted.filter(isUnsent)
-    executor.lineUp(evicted.filter((command) => !isUnsent(command)))
-    for (const command of withdrawn) inFlight.failUnwritten(command, "event store", reason)
-    executor.retry(evicted, new Set())
+    if (unsent.size === 0) return
+    executor.withdraw(unsent, stats.trouble ?? `no room in a batch within ${limits.commandDeadlineMs} ms`)
   }
 
   // No deadline is nearer than that: a node without commands has nothing to wake for.
