@@ -466,9 +466,6 @@ class Executor {
         for (const command of result.commands) this.#inFlight.complete(command, indeterminate(command))
         this.#decideAgain(result.others)
         return
-      case "Requeued":
-        // They are committed in their turn, unless their deadline comes first.
-        return
     }
   }
 

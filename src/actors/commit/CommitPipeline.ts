@@ -30,7 +30,7 @@
  *   must not be written by a new writer, because that past may have been answered as closed.
  * - A **defect** is a bug of this program. The lane goes on as a new writer; the outcome of its batch is lost.
  *
- * Each outcome is handed to the one consumer (CommandExecutor.ts) as a `BatchResult`, in the same synchronous step in
+ * What becomes of commands is handed to the one consumer (CommandExecutor.ts) as a `BatchResult`, in the same synchronous step in
  * which queue and actors changed: no command may be decided on a head that was rolled back and is not yet reloaded.
  */
 import { Context, Data, Duration, Effect, Latch, Layer, Schedule, type Scope } from "effect"
@@ -77,8 +77,6 @@ export type BatchResult = Data.TaggedEnum<{
     readonly stale: ReadonlySet<AccountActor>
     readonly duplicates: ReadonlyArray<PendingCommand>
   }
-  /** Nothing was written: its commands are at the front of the queue again. */
-  Requeued: {}
   /**
    * The lane met a defect while they were being sent: their outcomes, and the heads of the `stale` actors, are not known. The `others`, which
    * were not sent, are decided again in this order.
@@ -91,7 +89,6 @@ export type BatchResult = Data.TaggedEnum<{
 }>
 export const BatchResult = Data.taggedEnum<BatchResult>()
 
-const requeued = BatchResult.Requeued()
 const noActors: ReadonlySet<AccountActor> = new Set()
 
 interface Lane {
@@ -316,10 +313,8 @@ class CommitLanes {
     batch: CommitBatch,
     epoch: number
   ) {
-    if (epoch === this.#epoch) {
-      this.#queue.requeue(batch)
-      this.#consume(requeued)
-    } else this.#decideAgain(batch)
+    if (epoch === this.#epoch) this.#queue.requeue(batch)
+    else this.#decideAgain(batch)
     yield* pause(lane)
     this.#latch.openUnsafe()
   })
