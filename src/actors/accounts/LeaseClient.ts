@@ -8,6 +8,7 @@ import type { Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { CountByNode } from "./CountByNode.ts"
 import { LedgerClock } from "./LedgerClock.ts"
 import { AccountActor, type AccountLock, type PendingCommand, resumeAll } from "./Lifecycle.ts"
 import {
@@ -45,35 +46,6 @@ interface LeasedAccount {
   isBroken: boolean
 }
 
-/** How many commands wait for accounts of each other node. One that stands still is not to fill this node with them. */
-class WaitingByNode {
-  readonly #max: number
-  readonly #counts = new Map<string | undefined, number>()
-  #full = 0
-
-  constructor(max: number) {
-    this.#max = max
-  }
-
-  /** Costs a look, where hardly ever any is. */
-  get isAnyFull(): boolean {
-    return this.#full > 0
-  }
-
-  isFull(node: string | undefined): boolean {
-    return (this.#counts.get(node) ?? 0) >= this.#max
-  }
-
-  /** So many more, or fewer. */
-  add(node: string | undefined, count: number): void {
-    const wasFull = this.isFull(node)
-    const after = (this.#counts.get(node) ?? 0) + count
-    if (after === 0) this.#counts.delete(node)
-    else this.#counts.set(node, after)
-    if (this.isFull(node) !== wasFull) this.#full += wasFull ? -1 : 1
-  }
-}
-
 export class LeaseClient extends Context.Service<
   LeaseClient,
   {
@@ -108,8 +80,10 @@ const make = Effect.gen(function* () {
   const run = yield* FiberSet.makeRuntime<never>()
   const life = (yield* Random.nextIntBetween(0, 36 ** 7)).toString(36)
   const leased = new Map<AccountId, LeasedAccount>()
+  /** How many commands wait for accounts of each other node. */
+  const waitingByNode = new CountByNode()
   // Half of what this node takes is left for all else.
-  const waitingByNode = new WaitingByNode(Math.ceil(inFlightMax / 2))
+  const waitingMax = Math.ceil(inFlightMax / 2)
   let leases = 0
 
   const setWaiting = (one: LeasedAccount, commands: Array<PendingCommand>): void => {
@@ -272,9 +246,10 @@ const make = Effect.gen(function* () {
       return one === undefined ? 0 : one.users.size + one.waiting.length
     },
     isNodeFull: (account) =>
-      waitingByNode.isAnyFull &&
+      // Where all together are fewer, no node has so many: that costs a look, where hardly ever any has.
+      waitingByNode.all >= waitingMax &&
       !placement.owns(account) &&
-      waitingByNode.isFull(placement.nodeOf(placement.groupOf(account))),
+      waitingByNode.of(placement.nodeOf(placement.groupOf(account))) >= waitingMax,
     size: () => leased.size
   })
 })

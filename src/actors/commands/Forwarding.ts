@@ -6,6 +6,7 @@ import { type CommandError, Indeterminate, Unavailable } from "../../domain/Erro
 import type { AccountId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { CountByNode } from "../accounts/CountByNode.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import { type Answer, Placement } from "../accounts/Placement.ts"
 import { AdmissionControl, wholeNode } from "./AdmissionControl.ts"
@@ -18,34 +19,6 @@ const messagesAway = 2
 
 /** All other nodes together may have so many times the limit of one, so that one that stands still leaves room for the others. */
 const nodesAway = 2
-
-/** The commands of this node's callers that are at other nodes, by the node that they were sent to. */
-class CommandsAway {
-  readonly #perNodeMax: number
-  readonly #byNode = new Map<string | undefined, number>()
-  #all = 0
-
-  constructor(perNodeMax: number) {
-    this.#perNodeMax = perNodeMax
-  }
-
-  get all(): number {
-    return this.#all
-  }
-
-  /** Whether there is room for so many more, at the node and in all. */
-  roomFor(node: string | undefined, count: number): "room" | "nodeFull" | "full" {
-    if ((this.#byNode.get(node) ?? 0) + count > this.#perNodeMax) return "nodeFull"
-    return this.#all + count > nodesAway * this.#perNodeMax ? "full" : "room"
-  }
-
-  add(node: string | undefined, count: number): void {
-    this.#all += count
-    const there = (this.#byNode.get(node) ?? 0) + count
-    if (there === 0) this.#byNode.delete(node)
-    else this.#byNode.set(node, there)
-  }
-}
 
 export class Forwarding extends Context.Service<
   Forwarding,
@@ -83,7 +56,8 @@ const make = Effect.gen(function* () {
   const clock = yield* LedgerClock
   // Not by what another node takes: one that stands still has its share at once, and the rest is refused at once.
   const roomMax = Math.min(messagesAway * messageMax, limits.inFlightMax)
-  const away = new CommandsAway(limits.inFlightMax)
+  /** The commands of this node's callers that are at other nodes, by the node that they were sent to. */
+  const away = new CountByNode()
   const nodeOf = (account: AccountId) => placement.nodeOf(placement.groupOf(account))
 
   /** Asks the owner of the group once: this node, if the group has come to it meanwhile. */
@@ -149,12 +123,18 @@ const make = Effect.gen(function* () {
     )
   })
 
+  /** Whether there is room for so many more, at the node and in all. */
+  const roomFor = (node: string | undefined, count: number): "room" | "nodeFull" | "full" => {
+    if (away.of(node) + count > limits.inFlightMax) return "nodeFull"
+    return away.all + count > nodesAway * limits.inFlightMax ? "full" : "room"
+  }
+
   /** One message, where this node has room for its commands among those that are away. */
   const sendCounted = (account: AccountId, commands: ReadonlyArray<Command>) =>
     Effect.uninterruptibleMask((restore) => {
       // Of the node that had the account when it was sent: another one that has it by then does not stand still.
       const node = nodeOf(account)
-      const room = away.roomFor(node, commands.length)
+      const room = roomFor(node, commands.length)
       if (room !== "room") {
         const { error } = room === "full" ? admission.overloaded(wholeNode) : admission.peerBusy()
         const refusal = Result.fail(error)
