@@ -202,7 +202,7 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
   )
 
   it.effect(
-    "asks a node that it finds on this machine's port, says so where stores are named, and passes one by that refuses",
+    "asks and commands a node on this machine's port, says so where stores are named, and passes one by that refuses",
     () =>
       Effect.scoped(
         Effect.gen(function* () {
@@ -216,6 +216,9 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
           }
           const here = portOf((yield* openTcp()).url)
           assert.deepInclude(yield* run(balance, { env: here }), { code: 0, stderr: "" })
+          // A command goes there, too, and not to another node on the default port.
+          assert.deepInclude(yield* run(["deposit", "here:a", "5"], { env: here }), { code: 0, stderr: "" })
+          assert.strictEqual((yield* ledger.strongBalance("here:a")).balance, 5_00n)
           const both = yield* run(balance, { env: { ...here, ...stores } })
           assert.strictEqual(both.code, 0)
           assert.match(both.stderr, /^chronicle: this is the answer of the node at tcp:.*\n$/)

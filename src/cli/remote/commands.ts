@@ -46,7 +46,7 @@ interface SharedFlags {
   readonly json: boolean
 }
 
-/** Sends over `CHRONICLE_RPC_URL` with `CHRONICLE_RPC_TOKEN`, and prints the receipt. */
+/** Sends to `CHRONICLE_RPC_URL`, or the node of this machine, with `CHRONICLE_RPC_TOKEN`, and prints the receipt. */
 export const send = <E, R>(
   command: Effect.Effect<CommandInput, E, R | Ledger>,
   { id, effectiveAt, expectedVersion, json }: SharedFlags

@@ -1,4 +1,4 @@
-/** How the command line reaches a node: `CHRONICLE_RPC_URL` with `CHRONICLE_RPC_TOKEN` and `CHRONICLE_RPC_CA`, or the default port. */
+/** How the command line reaches a node: `CHRONICLE_RPC_URL` with `CHRONICLE_RPC_TOKEN` and `CHRONICLE_RPC_CA`, or the port of this machine. */
 import { connect } from "node:net"
 import { Config, Effect, FileSystem, Layer, Option, Result } from "effect"
 import { type ClientLimits, clientConfig } from "../../rpc/client/ClientOptions.ts"
@@ -11,12 +11,21 @@ interface ConnectionOptions {
   readonly limits?: Partial<ClientLimits> | undefined
 }
 
-/** As the environment has it; `CHRONICLE_RPC_CA` is a file with the certificates to trust instead of the system's. */
+/** Where a node of this machine and environment listens, whether one runs or not. */
+const portHere = Config.Port("CHRONICLE_RPC_PORT").pipe(Config.withDefault(7070))
+const urlHere = Config.map(portHere, (port) => `tcp://127.0.0.1:${port}`)
+
+/**
+ * As the environment has it: where no URL is named, the node that a question would find, so that commands do not go to another one than
+ * the questions about them. `CHRONICLE_RPC_CA` is a file with the certificates to trust instead of the system's.
+ */
 export const clientLayer = ({ url, limits }: ConnectionOptions = {}) =>
   Layer.unwrap(
     Effect.gen(function* () {
       const config = yield* clientConfig
-      const options = { ...config, urls: url === undefined ? config.urls : [url], limits }
+      const isNamed = Option.isSome(yield* Config.option(Config.String("CHRONICLE_RPC_URL")))
+      const urls = url !== undefined ? [url] : isNamed ? config.urls : [yield* urlHere]
+      const options = { ...config, urls, limits }
       const file = yield* Config.option(Config.String("CHRONICLE_RPC_CA"))
       if (Option.isNone(file)) return LedgerClient.layer(options)
       const files = yield* FileSystem.FileSystem
@@ -56,9 +65,8 @@ interface NodeHere {
 
 /** The node of this machine; undefined where no program listens on its port. */
 export const findNodeHere = Effect.gen(function* () {
-  const port = yield* Config.Port("CHRONICLE_RPC_PORT").pipe(Config.withDefault(7070))
-  if (!(yield* isListening(port))) return undefined
-  const url = `tcp://127.0.0.1:${port}`
+  if (!(yield* isListening(yield* portHere))) return undefined
+  const url = yield* urlHere
   const greeting = yield* Effect.gen(function* () {
     const client = yield* LedgerClient
     yield* client.awaitConnected
