@@ -12,6 +12,7 @@ import {
 } from "effect"
 import { Unavailable } from "./domain/Errors.ts"
 import { Ledger } from "./LedgerService.ts"
+import { isNothing, takesNothing } from "./QueryMethods.ts"
 
 type Service = Context.Service.Shape<typeof Ledger>
 type OneResult = Effect.Success<ReturnType<Service["dispatchMany"]>>[number]
@@ -72,7 +73,13 @@ export const openLayer = async <E>(layer: Layer.Layer<Ledger, E>): Promise<Async
   const methods: Record<string, (...args: ReadonlyArray<unknown>) => unknown> = {}
   for (const [name, method] of Object.entries(ledger)) {
     methods[name] = (...args) => {
-      const outcome: Outcome = typeof method === "function" ? method(...args) : method
+      const outcome: Outcome =
+        typeof method === "function"
+          ? method(...args)
+          : // A host without types may pass options to a question that takes none, and would take the answer for what it asked.
+            args.every(isNothing)
+            ? method
+            : Effect.fail(takesNothing(name))
       return Stream.isStream(outcome) ? streams.iterable(outcome) : run(outcome)
     }
   }

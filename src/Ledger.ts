@@ -217,7 +217,12 @@ export const layerWithoutCommands = Layer.effect(
     }
     return {
       dispatch: () => withoutCommands,
-      dispatchMany: (commands) => Effect.forEach(commands, () => Effect.result(withoutCommands)),
+      dispatchMany: (commands) =>
+        dispatchChecked(
+          commands,
+          () => withoutCommands,
+          () => Effect.succeed([])
+        ),
       dispatchAll: () => withoutCommands,
       ...methodsOf(answers, unwrapSource)
     }

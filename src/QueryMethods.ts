@@ -153,7 +153,8 @@ export const askMethod = (methods: QueryMethods, name: QueryName, payload: unkno
   return Object.keys(options).length === 0 ? call(subject) : call(subject, options)
 }
 
-const isNothing = (payload: unknown): boolean =>
+/** What may stand in the place of options where a query takes none. */
+export const isNothing = (payload: unknown): boolean =>
   payload === undefined || payload === null || (isOptions(payload) && Object.keys(payload).length === 0)
 
-const takesNothing = (name: QueryName) => InvalidCommand.at("options", `${name} takes no options`)
+export const takesNothing = (name: string): InvalidCommand => InvalidCommand.at("options", `${name} takes no options`)

@@ -3,6 +3,8 @@ import { Effect, Layer } from "effect"
 import { assert, it } from "vitest"
 import { type CommandInput, Ledger, LedgerNode, openLayer } from "../src/index.ts"
 import { uniqueNodeName } from "../src/infra/config/Environment.ts"
+import { layerWithoutCommands } from "../src/Ledger.ts"
+import { isQuery, queryOf } from "../src/QueryMethods.ts"
 
 const outcomeOf = (answer: Promise<unknown>): Promise<string> =>
   answer.then(
@@ -97,5 +99,41 @@ it("null in the place of a command is an invalid command", async () => {
   ])
   assert.strictEqual(first?.ok === false && first.error._tag, "InvalidCommand")
   assert.isTrue(second?.ok)
+  await ledger.close()
+})
+
+it("a question that takes no options refuses them, as it does over RPC", async () => {
+  const ledger = await openLayer(LedgerNode.layerMemory)
+  const methods = Object.entries(ledger) as ReadonlyArray<
+    readonly [string, (...args: ReadonlyArray<unknown>) => Promise<unknown>] // as a host without types calls them
+  >
+  const without = methods.filter(
+    ([name]) =>
+      isQuery(name) && queryOf(name).about === "books" && Object.keys(queryOf(name).fields).length === 0
+  )
+  assert.includeMembers(
+    without.map(([name]) => name),
+    ["trialBalance", "contraBalances", "parked", "nodes", "stats"]
+  )
+  for (const [name, ask] of without) {
+    for (const args of [[{ recordedAt: 0 }], ["a"], [undefined, { recordedAt: 0 }]])
+      assert.strictEqual(await outcomeOf(ask(...args)), "InvalidCommand", `${name} ${JSON.stringify(args)}`)
+    for (const args of [[], [undefined], [null], [{}]])
+      assert.strictEqual(await outcomeOf(ask(...args)), "answered", `${name} ${JSON.stringify(args)}`)
+  }
+  await ledger.close()
+})
+
+it("a node of the read side refuses a batch that is no list, and each command of one that is", async () => {
+  const ledger = await openLayer(Layer.provide(layerWithoutCommands, LedgerNode.layerMemory))
+  const nothing: ReadonlyArray<CommandInput> = JSON.parse("null")
+  assert.strictEqual(await outcomeOf(ledger.dispatchMany(nothing)), "InvalidCommand")
+  const refused = await ledger.dispatchMany([
+    { _tag: "OpenAccount", account: "a", asset: "USD/2", owner: "Ada" }
+  ])
+  assert.deepStrictEqual(
+    refused.map((result) => result.ok === false && result.error._tag),
+    ["Unavailable"]
+  )
   await ledger.close()
 })
