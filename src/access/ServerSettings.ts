@@ -40,6 +40,11 @@ export const readTokens: Effect.Effect<
   FileSystem.FileSystem
 > = Effect.gen(function* () {
   const { tokens, tokensFile } = yield* tokenVariables
+  // One of them would count without a word, and a token that was taken out of the other would go on to work.
+  if (Option.isSome(tokens) && Option.isSome(tokensFile))
+    return yield* new ServerSettingsInvalid({
+      reason: "CHRONICLE_RPC_TOKENS and CHRONICLE_RPC_TOKENS_FILE exclude each other: set one of them"
+    })
   const json = Option.isSome(tokens)
     ? tokens.value
     : Option.isSome(tokensFile)

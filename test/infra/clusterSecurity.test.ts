@@ -38,7 +38,11 @@ describe("the safeguards of the nodes' port", () => {
         writeFileSync(join(path, name), text)
         return join(path, name)
       }
-      const direct = yield* read({ CHRONICLE_CLUSTER_SECRET: "0123456789abcdef" })
+      // An empty variable is as one that is not set.
+      const direct = yield* read({
+        CHRONICLE_CLUSTER_SECRET: "0123456789abcdef",
+        CHRONICLE_CLUSTER_SECRET_FILE: ""
+      })
       assert.strictEqual(direct.secret && Redacted.value(direct.secret), "0123456789abcdef")
       const all = yield* read({
         CHRONICLE_CLUSTER_SECRET_FILE: file("secret", "fedcba9876543210\n"),
@@ -62,6 +66,11 @@ describe("the safeguards of the nodes' port", () => {
       "a file that is not there",
       { CHRONICLE_CLUSTER_SECRET_FILE: "not-there" },
       /CHRONICLE_CLUSTER_SECRET_FILE: /
+    ],
+    [
+      "a secret and a file of one",
+      { CHRONICLE_CLUSTER_SECRET: "0123456789abcdef", CHRONICLE_CLUSTER_SECRET_FILE: "not-there" },
+      /CHRONICLE_CLUSTER_SECRET and CHRONICLE_CLUSTER_SECRET_FILE exclude each other/
     ],
     [
       "a certificate without its key",

@@ -2,8 +2,19 @@
 import { get } from "node:http"
 import { NodeSocket } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Logger, Option, Redacted, References, Result, Stream } from "effect"
+import {
+  ConfigProvider,
+  Effect,
+  FileSystem,
+  Logger,
+  Option,
+  Redacted,
+  References,
+  Result,
+  Stream
+} from "effect"
 import { Socket } from "effect/socket"
+import { readTokens } from "../../src/access/ServerSettings.ts"
 import { anyone, hashToken, makeLookup, parseTokens } from "../../src/access/Tokens.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
@@ -497,4 +508,26 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
       assert.include(parsed.failure, where)
     }
   })
+
+  it.effect("are those of the variable or of the file, and of neither where both are set", () =>
+    Effect.gen(function* () {
+      const json = JSON.stringify([token("a", ["read"])])
+      const files = FileSystem.layerNoop({ readFileString: () => Effect.succeed(json) })
+      const read = (variables: Readonly<Record<string, string>>) =>
+        Effect.map(readTokens, (found) => found.map(({ name }) => name)).pipe(
+          Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown(variables)),
+          Effect.provide(files)
+        )
+      const [inVariable, inFile] = [
+        { CHRONICLE_RPC_TOKENS: json },
+        { CHRONICLE_RPC_TOKENS_FILE: "tokens.json" }
+      ]
+      assert.deepStrictEqual(yield* read({}), [])
+      assert.deepStrictEqual(yield* read({ ...inVariable, CHRONICLE_RPC_TOKENS_FILE: "" }), ["a"])
+      assert.deepStrictEqual(yield* read({ ...inFile, CHRONICLE_RPC_TOKENS: "" }), ["a"])
+      const both = yield* Effect.flip(read({ ...inVariable, ...inFile }))
+      assert.strictEqual(both._tag, "ServerSettingsInvalid")
+      assert.match(both.message, /^CHRONICLE_RPC_TOKENS and CHRONICLE_RPC_TOKENS_FILE exclude each other/)
+    })
+  )
 })

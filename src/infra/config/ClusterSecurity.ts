@@ -83,6 +83,11 @@ const readText = Effect.fnUntraced(function* (variable: string, path: string) {
 })
 
 const readSecret = Effect.fnUntraced(function* ({ secret, secretFile }: Variables) {
+  // One of them would count without a word, and a secret that was changed in the other would not be the one in force.
+  if (Option.isSome(secret) && Option.isSome(secretFile))
+    return yield* new ClusterSecurityInvalid({
+      reason: "CHRONICLE_CLUSTER_SECRET and CHRONICLE_CLUSTER_SECRET_FILE exclude each other: set one of them"
+    })
   const text = Option.isSome(secret)
     ? Redacted.value(secret.value)
     : Option.isSome(secretFile)
