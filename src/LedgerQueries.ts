@@ -52,6 +52,8 @@ export const PastInstant = wholeNumber(
 /** A bound of an interval may lie beyond all instants. */
 export const Bound = wholeNumber(Number.isInteger, "must be epoch milliseconds, a whole number")
 
+const StatementOrder = Schema.Literals(["recorded", "effective"])
+
 const consistency = { readToken: option(Schema.String) }
 const page = { cursor: option(Schema.String), limit: option(PageLimit) }
 
@@ -240,6 +242,11 @@ export interface Query<
   readonly isStream: Streams
   /** What the token of a caller must allow. */
   readonly scope: QueryScope
+  /**
+   * Options by a later name, each with the name that nodes of every version know: it is checked, sent and answered under that one. Both
+   * may be given where they say the same.
+   */
+  readonly laterNames: Readonly<Record<string, string>>
   /** Says what is wrong with options each of which is right by itself. */
   readonly rule: ((options: OptionsOf<F>) => InvalidCommand | undefined) | undefined
   /**
@@ -260,7 +267,9 @@ const query = <About extends Subject, F extends Fields, Answer extends Schema.To
   about: About,
   fields: F,
   answer: Answer,
-  further: Partial<Pick<Query<About, F, Answer, false, Options>, "scope" | "rule" | "conceal" | "http">> = {}
+  further: Partial<
+    Pick<Query<About, F, Answer, false, Options>, "scope" | "laterNames" | "rule" | "conceal" | "http">
+  > = {}
 ): Query<About, F, Answer, false, Options> => ({
   says,
   about,
@@ -268,6 +277,7 @@ const query = <About extends Subject, F extends Fields, Answer extends Schema.To
   answer,
   isStream: false,
   scope: further.scope ?? "read",
+  laterNames: further.laterNames ?? {},
   rule: further.rule,
   conceal: further.conceal,
   http: further.http ?? placed()
@@ -291,6 +301,7 @@ const streamQuery = <
   answer,
   isStream: true,
   scope: "read",
+  laterNames: {},
   rule: undefined,
   conceal: undefined,
   http
@@ -350,7 +361,7 @@ export const ledgerQueries = {
     { http: placed("/v1/accounts/:account/events") }
   ),
   /**
-   * From the read model, by pages, in recorded or (by `axis`) effective order: each line with the account's balance
+   * From the read model, by pages, in recorded or (by `by`; `axis` is its older name) effective order: each line with the account's balance
    * after it in that order, whatever is filtered. Lines are recorded (or effective) at or after `from` and before `to`;
    * `opening` and `closing` are the account's balances there.
    */
@@ -360,7 +371,8 @@ export const ledgerQueries = {
     {
       from: option(Bound),
       to: option(Bound),
-      axis: option(Schema.Literals(["recorded", "effective"])),
+      by: option(StatementOrder),
+      axis: option(StatementOrder),
       types: option(
         // No more than there are, in whatever order.
         Schema.Array(LineType).check(Schema.isMinLength(1), Schema.isMaxLength(LineType.literals.length))
@@ -371,6 +383,7 @@ export const ledgerQueries = {
     },
     StatementPageView,
     {
+      laterNames: { by: "axis" },
       rule: ({ from, to }) => {
         const fault = intervalFault(from, to)
         return fault === undefined ? undefined : InvalidCommand.at("from", fault)

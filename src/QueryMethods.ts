@@ -85,8 +85,30 @@ type Options = Readonly<Record<string, unknown>>
 const isOptions = (value: unknown): value is Options =>
   Object.prototype.toString.call(value) === "[object Object]"
 
+/** The options under the names that every version knows; fails where one is given twice, and not the same. */
+const withFirstNames = (
+  options: Options,
+  laterNames: AnyQuery["laterNames"]
+): Result.Result<Options, InvalidCommand> => {
+  const named = { ...options }
+  for (const [later, first] of Object.entries(laterNames)) {
+    const { [later]: value, [first]: other } = named
+    delete named[later]
+    if (value === undefined) continue
+    if (other !== undefined && other !== value)
+      return Result.fail(
+        InvalidCommand.at(later, `must be the same as ${first}, which is another name of it`)
+      )
+    named[first] = value
+  }
+  return Result.succeed(named)
+}
+
 /** Checks the arguments of a method as strictly as a command: what is misspelt or contradicts itself is refused. */
-export const makeReadArguments = (name: string, query: Pick<AnyQuery, "about" | "fields" | "rule">) => {
+export const makeReadArguments = (
+  name: string,
+  query: Pick<AnyQuery, "about" | "fields" | "laterNames" | "rule">
+) => {
   const id = idOf(query)
   const known = Object.keys(query.fields)
   const takes = known.length === 0 ? "it takes none" : `it takes ${known.join(", ")}`
@@ -104,8 +126,10 @@ export const makeReadArguments = (name: string, query: Pick<AnyQuery, "about" | 
       const faults = misspelt.map((key) => ({ path: [key], message: `is no option of ${name}; ${takes}` }))
       return Result.fail(refuseWith([...wrong, ...faults]))
     }
-    const contradiction = query.rule?.(decoded.success)
-    return contradiction === undefined ? Result.succeed(decoded.success) : Result.fail(contradiction)
+    const named = withFirstNames(decoded.success, query.laterNames)
+    if (Result.isFailure(named)) return named
+    const contradiction = query.rule?.(named.success)
+    return contradiction === undefined ? named : Result.fail(contradiction)
   }
 }
 
@@ -157,4 +181,5 @@ export const askMethod = (methods: QueryMethods, name: QueryName, payload: unkno
 export const isNothing = (payload: unknown): boolean =>
   payload === undefined || payload === null || (isOptions(payload) && Object.keys(payload).length === 0)
 
-export const takesNothing = (name: string): InvalidCommand => InvalidCommand.at("options", `${name} takes no options`)
+export const takesNothing = (name: string): InvalidCommand =>
+  InvalidCommand.at("options", `${name} takes no options`)

@@ -55,6 +55,7 @@ type AccountEventsPayload = { readonly account: string } & Schema.Struct.Type<ty
 export const readAccountEventsArguments = makeReadArguments("events", {
   about: "account",
   fields: accountEventsFields,
+  laterNames: {},
   rule: undefined
 }) as (args: ReadonlyArray<unknown>) => Result.Result<AccountEventsPayload, InvalidCommand> // of these very fields
 

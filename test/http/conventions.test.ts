@@ -791,7 +791,7 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
     Effect.scoped(
       Effect.gen(function* () {
         const send = yield* sendInMemory()
-        const { account } = yield* funded()
+        const { account, readToken } = yield* funded()
         const wrong: ReadonlyArray<readonly [query: string, path: string]> = [
           ["limt=1", "limt"],
           ["limit=0", "limit"],
@@ -801,7 +801,9 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
           ["limit=1e3", "limit"],
           ["from=yesterday", "from"],
           ["from=2026-01-02&to=2026-01-01", "from"],
+          ["by=sideways", "by"],
           ["axis=sideways", "axis"],
+          ["by=recorded&axis=effective", "by"],
           ["types=Deposited&types=Invented", "types"],
           [Array.from({ length: 17 }, () => "types=Deposited").join("&"), "types"],
           [Array.from({ length: 101 }, () => "types=Invented").join("&"), "query"],
@@ -812,6 +814,11 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
           assert.deepEqual([status, body.type], [400, "/docs#InvalidCommand"], query)
           const [fault] = body.faults as ReadonlyArray<{ readonly path: ReadonlyArray<string> }>
           assert.strictEqual(fault?.path[0], path, query)
+        }
+        const headers = { "chronicle-read-token": readToken }
+        for (const order of ["by=effective", "axis=effective", "by=effective&axis=effective"]) {
+          const { status } = yield* read(send(`/v1/accounts/${account}/statement?${order}`, { headers }))
+          assert.strictEqual(status, 200, order)
         }
         const token = yield* read(
           send(`/v1/accounts/${account}/statement`, { headers: { "chronicle-read-token": "nonsense" } })

@@ -279,6 +279,7 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
       "from",
       "to",
       "expiringBefore",
+      "by",
       "axis",
       "version",
       "recordedAt",

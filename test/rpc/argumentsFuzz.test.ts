@@ -41,6 +41,7 @@ const anyWhole = isWhole(Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY)
 const isPrefix = (value: unknown) =>
   typeof value === "string" && /^[\w:-]{0,64}$/.test(value) && !value.startsWith("external:")
 const isAsset = (value: unknown) => value === "USD/2"
+const isOrder = (value: unknown) => value === "recorded" || value === "effective"
 
 /** What each query takes, written by hand. */
 const rules: { readonly [Name in QueryName]: Rule } = {
@@ -57,7 +58,8 @@ const rules: { readonly [Name in QueryName]: Rule } = {
     options: {
       from: anyWhole,
       to: anyWhole,
-      axis: (value) => value === "recorded" || value === "effective",
+      by: isOrder,
+      axis: isOrder,
       types: (value) =>
         Array.isArray(value) &&
         value.length > 0 &&
@@ -66,7 +68,9 @@ const rules: { readonly [Name in QueryName]: Rule } = {
       ...page,
       ...token
     },
-    together: ({ from, to }) => typeof from !== "number" || typeof to !== "number" || from <= to
+    together: ({ from, to, by, axis }) =>
+      (typeof from !== "number" || typeof to !== "number" || from <= to) &&
+      (by === undefined || axis === undefined || by === axis)
   },
   holds: { id: isAccount, options: { expiringBefore: anyWhole, ...page, ...token } },
   holdsByExpiry: { options: { prefix: isPrefix, expiringBefore: anyWhole, ...page, ...token } },

@@ -636,7 +636,7 @@ export const ledgerContract = <R>(
         amount: 50n,
         effectiveAt: january(5)
       })
-      const asked = { axis: "effective", readToken, from: january(3), to: january(20) } as const
+      const asked = { by: "effective", readToken, from: january(3), to: january(20) } as const
       const told = (page: Effect.Success<ReturnType<Service["statement"]>>) => ({
         balances: page.rows.map(({ amount, balance }) => [amount, balance]),
         between: [page.opening, page.closing],
@@ -650,10 +650,12 @@ export const ledgerContract = <R>(
         between: [1n, 51n],
         asset: "USD/2"
       })
-      const deposits = yield* ledger.statement(a, { ...asked, types: ["Deposited"] })
+      // `axis` is an older name of it.
+      const deposits = yield* ledger.statement(a, { ...asked, axis: "effective", types: ["Deposited"] })
       assert.deepEqual(told(deposits).balances, [[100n, 51n]])
       const first = yield* ledger.statement(a, { ...asked, limit: 1, counterparty: "external:bank" })
-      const second = yield* ledger.statement(a, { ...asked, cursor: first.next })
+      const { by: axis, ...others } = asked
+      const second = yield* ledger.statement(a, { ...others, axis, cursor: first.next })
       assert.deepEqual(told(second), { balances: [[100n, 51n]], between: [1n, 51n], asset: first.asset })
       const recorded = yield* ledger.statement(a, { readToken })
       assert.deepEqual(told(recorded), {
@@ -749,7 +751,8 @@ export const ledgerContract = <R>(
         ["version", balanceAt(a, { version: 1, recordedAt: 1 })],
         ["version", balanceAt(a, {})],
         ["version", balanceAt(a)],
-        ["from", ledger.statement(a, { from: 2, to: 1 })]
+        ["from", ledger.statement(a, { from: 2, to: 1 })],
+        ["by", ledger.statement(a, { by: "recorded", axis: "effective" })]
       ]
       for (const [path, called] of wrong) assert.deepEqual(yield* faultPaths(called), [path])
     })

@@ -3,8 +3,9 @@
  * ledger is upgraded, so what an earlier version sends must be read, and what it reads must be sent.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Schema } from "effect"
+import { Result, Schema } from "effect"
 import { SchemaBinary } from "effect/encoding"
+import { makeReadArguments, queryOf } from "../../src/QueryMethods.ts"
 import { LedgerRpc, type Procedure } from "../../src/rpc/LedgerRpc.ts"
 
 /** None of the procedures' schemas needs a service. */
@@ -73,6 +74,16 @@ describe("the wire", () => {
     const { payload: payloadSchema } = rpcOf(procedure)
     assert.strictEqual(hexOf(payloadSchema, payload), hex)
     assert.deepEqual(Schema.decodeSync(binary(payloadSchema))(Buffer.from(hex, "hex")), payload)
+  })
+
+  it("carries an option by a later name under that which version 0.1 knows", () => {
+    const read = makeReadArguments("statement", queryOf("statement"))
+    for (const order of [{ by: "effective" }, { axis: "effective" }, { by: "effective", axis: "effective" }])
+      assert.deepEqual(
+        Result.getOrThrow(read(["a", order])),
+        { account: "a", axis: "effective" },
+        JSON.stringify(order)
+      )
   })
 
   it("has the procedures of version 0.1", () => {
