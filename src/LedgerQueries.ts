@@ -45,12 +45,24 @@ export const AfterVersion = wholeNumber(
   (version) => Number.isSafeInteger(version) && version >= 0,
   "must be a version: a whole number of 0 or more"
 )
-export const PastInstant = wholeNumber(
+const PastInstant = wholeNumber(
   (instant) => Number.isInteger(instant) && instant >= 0 && instant <= instantMax,
   "must be epoch milliseconds: a whole number from 0 to the end of the year 9999"
 )
 /** A bound of an interval may lie beyond all instants. */
-export const Bound = wholeNumber(Number.isInteger, "must be epoch milliseconds, a whole number")
+const Bound = wholeNumber(Number.isInteger, "must be epoch milliseconds, a whole number")
+
+const instants: ReadonlySet<unknown> = new Set([PastInstant, Bound])
+
+/** Of an optional option the schema that it has where it is given. */
+export const givenOf = (option: Schema.Top): Schema.Top => {
+  const inner = "schema" in option && Schema.isSchema(option.schema) ? option.schema : option
+  const [first] = "members" in inner && Array.isArray(inner.members) ? inner.members : [inner]
+  return first as Schema.Top // the first member of `UndefinedOr`
+}
+
+/** Whether an option is an instant, which a door may carry as a text. */
+export const isInstant = (option: Schema.Top): boolean => instants.has(givenOf(option))
 
 const StatementOrder = Schema.Literals(["recorded", "effective"])
 

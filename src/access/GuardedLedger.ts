@@ -5,6 +5,7 @@
 import { Effect, Predicate, Result, type Stream } from "effect"
 import { AccountPages, AccountWatch, accountEvents } from "../AccountEvents.ts"
 import { unwrapSource } from "../actors/subscriptions/ItemSource.ts"
+import { inWordsOfInstants, withInstants } from "../CommandJson.ts"
 import { dispatchChecked } from "../CommandMethods.ts"
 import { fromJson } from "../domain/Command.ts"
 import { type CommandError, InvalidCommand, type QueryError } from "../domain/Errors.ts"
@@ -50,11 +51,13 @@ const concealOthers = (caller: Caller, receipt: Receipt): Receipt => {
     : { ...receipt, postings, readToken: printToken(postings) }
 }
 
-/** The faults of a command in the words of JSON, where amounts are strings: the ledger has seen it as a host's value. */
+/** The faults of a command in the words of JSON, where amounts are strings and instants may be: the ledger has seen it as a host's value. */
 const inWordsOfJson = (command: unknown, error: CommandError): CommandError => {
   if (error._tag !== "InvalidCommand" || !Predicate.isObject(command)) return error
-  const checked = fromJson({ commandId: "none", ...command })
-  return Result.isFailure(checked) ? checked.failure : error
+  const checked = fromJson({ commandId: "none", ...withInstants(command) })
+  return Result.isFailure(checked)
+    ? new InvalidCommand({ faults: checked.failure.faults.map(inWordsOfInstants(command)) })
+    : error
 }
 
 /** What a command came to, as the caller may learn it. */

@@ -5,6 +5,8 @@ type Is = (value: unknown) => boolean
 
 interface Field {
   readonly is: Is
+  /** What is right of it in JSON as well. */
+  readonly isInJson?: Is
   readonly isRequired?: true
   /** Right ones and wrong ones. No amount is a text, because that is right in JSON alone. */
   readonly values: readonly [unknown, ...ReadonlyArray<unknown>]
@@ -78,7 +80,8 @@ const needed = { ...amount, isRequired: true } as const
 const place: Field = { is: isPlace, values: ["b", "external:visa", "external:", "b c", ...wrong] }
 const instant: Field = {
   is: isWhole(0, instantMax),
-  values: [0, 1, instantMax, instantMax + 1, -1, 0.5, "2026-01-01", null, {}]
+  isInJson: isOneOf("2026-01-01"),
+  values: [0, 1, instantMax, instantMax + 1, -1, 0.5, "2026-01-01", "2026-02-30", null, {}]
 }
 const description: Field = { is: isText(1, 256), values: ["x", "x".repeat(257), ...wrong] }
 const metadata: Field = {
@@ -207,16 +210,24 @@ const common: { readonly [field: string]: Field } = {
 }
 const [kind = "PlaceHold", ...otherKinds] = Object.keys(kinds)
 
+/** How it is sent: as values of a host, or as JSON. */
+type Form = "host" | "json"
+
 interface Drawn {
   readonly command: Fields
   readonly isRight: boolean
 }
 
 /** Most fields are right ones, so that the whole often is. */
-const drawFields = (rng: Rng, tag: string, fields: { readonly [field: string]: Field }): Drawn => {
+const drawFields = (
+  rng: Rng,
+  form: Form,
+  tag: string,
+  fields: { readonly [field: string]: Field }
+): Drawn => {
   const command: Fields = { _tag: tag }
   let isRight = true
-  for (const [name, { is, isRequired, values }] of Object.entries(fields)) {
+  for (const [name, { is, isInJson, isRequired, values }] of Object.entries(fields)) {
     if (isRequired === undefined && rng.chance(0.6)) continue
     if (isRequired && rng.chance(0.03)) {
       isRight = false
@@ -224,7 +235,7 @@ const drawFields = (rng: Rng, tag: string, fields: { readonly [field: string]: F
     }
     const value = rng.chance(0.75) ? values[0] : rng.pick(values)
     command[name] = value
-    isRight &&= is(value)
+    isRight &&= is(value) || (form === "json" && isInJson?.(value) === true)
   }
   if (rng.chance(0.03)) {
     command[rng.pick(["misspelt", "ammount", "holds", "sides"])] = 1
@@ -233,16 +244,16 @@ const drawFields = (rng: Rng, tag: string, fields: { readonly [field: string]: F
   return { command, isRight }
 }
 
-const drawMember = (rng: Rng): Drawn => {
+const drawMember = (rng: Rng, form: Form): Drawn => {
   const tag = rng.pick([kind, ...otherKinds])
-  const { command, isRight } = drawFields(rng, tag, kinds[tag] ?? {})
+  const { command, isRight } = drawFields(rng, form, tag, kinds[tag] ?? {})
   if (rng.chance(0.03)) return { command: { ...command, commandId: "own" }, isRight: false }
   return { command, isRight: isRight && tag !== "CaptureHold" && tag !== "Reverse" }
 }
 
-const drawGroup = (rng: Rng): Drawn => {
+const drawGroup = (rng: Rng, form: Form): Drawn => {
   const count = rng.pick([1, 1, 2, 3, 0, 101] as const)
-  const members = Array.from({ length: count }, () => drawMember(rng))
+  const members = Array.from({ length: count }, () => drawMember(rng, form))
   return {
     command: { _tag: "Group", commands: members.map(({ command }) => command) },
     isRight: count > 0 && count <= 100 && members.every(({ isRight }) => isRight)
@@ -250,16 +261,19 @@ const drawGroup = (rng: Rng): Drawn => {
 }
 
 /** The options of a group, and of a command. */
-export const drawCommand = (rng: Rng): Drawn => {
+export const drawCommand = (rng: Rng, form: Form): Drawn => {
   const options = drawFields(
     rng,
+    form,
     "",
     Object.fromEntries(Object.entries(common).map(([name, field]) => [name, optional(field)]))
   )
   const { _tag: _, ...own } = options.command
   const tag = rng.pick([kind, ...otherKinds])
-  const { command, isRight } = rng.chance(0.25) ? drawGroup(rng) : drawFields(rng, tag, kinds[tag] ?? {})
+  const { command, isRight } = rng.chance(0.25)
+    ? drawGroup(rng, form)
+    : drawFields(rng, form, tag, kinds[tag] ?? {})
   return { command: { ...own, ...command }, isRight: isRight && options.isRight }
 }
 
-const optional = ({ is, values }: Field): Field => ({ is, values })
+const optional = ({ isRequired: _, ...field }: Field): Field => field

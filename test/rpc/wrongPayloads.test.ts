@@ -149,4 +149,73 @@ layer(memoryLedger, { excludeTestServices: true })("a payload written by hand", 
       })
     )
   )
+
+  it.effect("may have instants as texts, as over HTTP, and is told what is wrong with one", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { ledger, send } = yield* world
+        const account = "hand:dated"
+        yield* ledger.dispatch(open(account))
+        const at = Date.parse("2001-09-09T01:46:40Z")
+        const texts = ["2001-09-09T01:46:40Z", "2001-09-09T03:46:40+02:00", String(at)]
+        const deposit = { _tag: "Deposit", account, amount: "5", commandId: "hand-dated" }
+        // The same command, however its instant is written: it lands once.
+        for (const effectiveAt of [at, ...texts])
+          assert.include(
+            JSON.stringify(yield* send("dispatch", { command: { ...deposit, effectiveAt } })),
+            '"_tag":"Success"',
+            String(effectiveAt)
+          )
+        const later = "2100-01-01"
+        const hold = { _tag: "PlaceHold", account, amount: "1", commandId: "hand-hold", expiresAt: later }
+        const member = { _tag: "Deposit", account, amount: "1", effectiveAt: texts[0] }
+        const group = { _tag: "Group", commandId: "hand-group", commands: [member] }
+        const batch = JSON.stringify(yield* send("dispatchMany", { commands: [hold, group] }))
+        assert.lengthOf(batch.match(/"_tag":"Success"/g) ?? [], 3, batch)
+        const [, dated, held, grouped] = yield* ledger.history(account)
+        assert.deepEqual([dated?.effectiveAt, grouped?.effectiveAt], [at, at])
+        assert.nestedInclude(held, { "event.expiresAt": Date.parse(later) })
+
+        const { recordedAt } = yield* ledger.balanceAt(account, { version: 2 })
+        const known = new Date(recordedAt).toISOString()
+        const questions: ReadonlyArray<readonly [string, object, string]> = [
+          ["balanceAt", { account, recordedAt: known, version: null }, '"version":2'],
+          ["statement", { account, from: "2001-01-01", to: known }, '"opening"'],
+          ["sum", { prefix: account, effectiveAt: texts[1], knownAt: known }, `"effectiveAt":${at}`],
+          ["holds", { account, expiringBefore: "2000-01-01" }, '"rows":[]'],
+          ["holdsByExpiry", { prefix: account, expiringBefore: later }, '"rows":[]'],
+          ["trialBalanceAt", { recordedAt: known }, `"recordedAt":${recordedAt}`]
+        ]
+        for (const [name, payload, words] of questions)
+          assert.include(JSON.stringify(yield* send(name, payload)), words, name)
+
+        const wrong: ReadonlyArray<readonly [text: string, words: RegExp]> = [
+          ["2026-02-30", /^is no day of the calendar$/],
+          ["2026-03-02T09:15", /^has no time zone: add Z/],
+          ["invoice 12", /^is no instant: write 2026-03-02T09:15:00Z/]
+        ]
+        for (const [text, words] of wrong)
+          for (const [name, payload, ...path] of [
+            ["statement", { account, to: text }, "to"],
+            ["statement", { account, from: "2026-01-01", to: text }, "to"],
+            ["trialBalanceAt", { recordedAt: text }, "recordedAt"],
+            ["dispatch", { command: { ...deposit, effectiveAt: text } }, "effectiveAt"],
+            ["dispatch", { command: { ...hold, expiresAt: text } }, "expiresAt"],
+            [
+              "dispatch",
+              { command: { ...group, commands: [{ ...member, effectiveAt: text }] } },
+              "commands",
+              "0",
+              "effectiveAt"
+            ]
+          ] as const) {
+            const faults = faultsOf(yield* send(name, payload))
+            const what = `${name} ${JSON.stringify(payload)}: ${JSON.stringify(faults)}`
+            if (!Array.isArray(faults) || faults.length !== 1) return assert.fail(what)
+            assert.deepEqual(faults[0].path, path, what)
+            assert.match(faults[0].message, words, what)
+          }
+      })
+    )
+  )
 })

@@ -4,7 +4,7 @@
  */
 import { Effect, Result, Schema, SchemaAST, SchemaIssue, SchemaTransformation } from "effect"
 import { instantForms, parseInstant } from "../../domain/InstantText.ts"
-import { AfterVersion, Bound, PageLimit, PastInstant } from "../../LedgerQueries.ts"
+import { AfterVersion, givenOf, isInstant, PageLimit } from "../../LedgerQueries.ts"
 import type { AnyQuery } from "../../QueryMethods.ts"
 
 /** Formats that the OpenAPI document replaces by what it can say of them more exactly. */
@@ -44,18 +44,9 @@ const WholeNumberText = textOf(wholeNumberFormat, "A whole number.", readDigits)
 const AfterVersionText = textOf(afterVersionFormat, "The version after which it goes on.", readDigits)
 const PageLimitText = textOf(pageLimitFormat, "The most rows of a page.", readDigits)
 
-const instants: ReadonlySet<unknown> = new Set([PastInstant, Bound])
-
-/** Of an optional option the schema that it has where it is given. */
-const givenOf = (option: Schema.Top): Schema.Top => {
-  const inner = "schema" in option && Schema.isSchema(option.schema) ? option.schema : option
-  const [first] = "members" in inner && Array.isArray(inner.members) ? inner.members : [inner]
-  return first as Schema.Top // the first member of `UndefinedOr`
-}
-
 const parameterSchema = (option: Schema.Top): Schema.Top => {
+  if (isInstant(option)) return InstantText
   const given = givenOf(option)
-  if (instants.has(given)) return InstantText
   if (given === PageLimit) return PageLimitText
   if (given === AfterVersion) return AfterVersionText
   return SchemaAST.isNumber(given.ast) ? WholeNumberText : given

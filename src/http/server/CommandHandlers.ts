@@ -11,7 +11,7 @@ import { CurrentCaller } from "../api/LedgerHttpApi.ts"
 import { toProblem } from "../api/Problems.ts"
 import { HttpConnections } from "./HttpConnections.ts"
 import { HttpConfig } from "./HttpLimits.ts"
-import { commandOf, inWordsOfText, parseJson } from "./ReadCommand.ts"
+import { commandOf, parseJson } from "./ReadCommand.ts"
 import { readBody } from "./RequestBody.ts"
 import { jsonResponse, problemResponse } from "./Responses.ts"
 import { type Handle, serveGroup } from "./RouteGroup.ts"
@@ -48,7 +48,7 @@ const makeSendOne = Effect.gen(function* () {
     const body = yield* Effect.fromResult(parseJson(text))
     const fields = tag === undefined ? params : { ...params, _tag: tag }
     const command = yield* Effect.fromResult(commandOf(body, fields, request.headers))
-    const receipt = yield* guarded.dispatch(caller, command).pipe(Effect.mapError(inWordsOfText(command)))
+    const receipt = yield* guarded.dispatch(caller, command)
     return receiptResponse(command, receipt, headerBytesMax)
   }, Effect.catch(failed))
 })
@@ -129,7 +129,7 @@ const sendLines = Effect.fnUntraced(
       if (Result.isFailure(line)) return Result.fail(line.failure)
       const result = results[next++]
       if (result === undefined) throw new Error("a command of a batch has no result")
-      return Result.mapError(result, inWordsOfText(line.success))
+      return result
     })
     // It may be done yet, and what stands behind it must not come before. Or it had no outcome in all its time, and further lines would wait as long.
     const isStopped = all.some(isIndeterminate) || (isLate && all.some(isUnavailable))

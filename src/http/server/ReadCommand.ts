@@ -4,8 +4,7 @@
  */
 import { Result } from "effect"
 import { InvalidCommand } from "../../domain/Errors.ts"
-import { type CommandId, instantMessage } from "../../domain/Ids.ts"
-import { instantForms, parseInstant } from "../../domain/InstantText.ts"
+import type { CommandId } from "../../domain/Ids.ts"
 import { reversalIdOf } from "../../domain/Original.ts"
 import { duplicateKeyOf } from "./DuplicateKeys.ts"
 import { expectedVersionOf } from "./EntityTags.ts"
@@ -49,22 +48,6 @@ const fieldsBeside = (
   ])
 }
 
-const instantFields = ["effectiveAt", "expiresAt"] as const
-
-/** Instants may be texts here. One that is none stays a text, which the ledger refuses: `inWordsOfInstants` says why. */
-const withInstants = (fields: Fields, depth = 0): Fields => {
-  const read: Record<string, unknown> = {}
-  for (const name of instantFields) {
-    const text = fields[name]
-    const instant = typeof text === "string" ? parseInstant(text) : undefined
-    if (instant !== undefined && Result.isSuccess(instant)) read[name] = instant.success
-  }
-  // A group's commands have instants of their own; what they nest further is no command.
-  if (Array.isArray(fields.commands) && depth === 0)
-    read.commands = fields.commands.map((one: unknown) => (isFields(one) ? withInstants(one, 1) : one))
-  return { ...fields, ...read }
-}
-
 /**
  * A reversal's id is made of its original and n, whichever caller sends it. So a key of the client's own would promise what is not kept: that
  * another body under the same key is refused. The derived id itself says what is so already.
@@ -98,33 +81,6 @@ export const commandOf = (
     )
     if (faults.length > 0) return Result.fail(new InvalidCommand({ faults }))
     const named = Object.fromEntries(beside.map(([field, value]) => [field, value]))
-    return withoutDerivedId(withInstants({ ...body, ...named }))
+    return withoutDerivedId({ ...body, ...named })
   })
 }
-
-type Fault = InvalidCommand["faults"][number]
-
-/** What is wrong with an instant, in the words of its reader: the ledger has seen it as something other than epoch milliseconds. */
-const inWordsOfInstants =
-  (command: Fields) =>
-  (fault: Fault): Fault => {
-    const { path } = fault
-    // Other faults have words of their own, as of a field that is none of the kind, or of metadata under such a name.
-    if (fault.message !== instantMessage) return fault
-    const value = path.reduce<unknown>(
-      (inner, name) => (typeof inner === "object" && inner !== null ? Reflect.get(inner, name) : undefined),
-      command
-    )
-    if (typeof value === "number") return fault
-    const read =
-      typeof value === "string" ? parseInstant(value) : Result.fail(`is no instant: write ${instantForms}`)
-    return Result.isFailure(read) ? { path, message: read.failure } : fault
-  }
-
-/** The same of an error, where it is that a command is no right one. */
-export const inWordsOfText =
-  (command: unknown) =>
-  <E extends { readonly _tag: string }>(error: E): E | InvalidCommand =>
-    isFields(command) && error instanceof InvalidCommand
-      ? new InvalidCommand({ faults: error.faults.map(inWordsOfInstants(command)) })
-      : error

@@ -61,7 +61,11 @@ const refuseMalformed =
   (procedure: Procedure, handler: Handler): Handler =>
   (payload, call) => {
     if (!(payload instanceof MalformedPayload)) return handler(payload, call)
-    if (isQuery(procedure) && !(payload.payload instanceof Uint8Array)) return handler(payload.payload, call)
+    if (isQuery(procedure) && !(payload.payload instanceof Uint8Array)) {
+      const outcome = handler(payload.payload, call)
+      const inWords = (error: unknown) => payload.inWordsOfTexts(error)
+      return Stream.isStream(outcome) ? Stream.mapError(outcome, inWords) : Effect.mapError(outcome, inWords)
+    }
     return isStreaming(procedure) ? Stream.fail(payload.error) : Effect.fail(payload.error)
   }
 
