@@ -10,6 +10,7 @@ interface Operation {
   readonly operationId?: string
   readonly summary?: string
   readonly description?: string
+  readonly parameters?: ReadonlyArray<{ readonly name: string; readonly in: string }>
   readonly responses: Readonly<Record<string, { readonly content?: object }>>
 }
 type Schema = Readonly<Record<string, unknown>>
@@ -57,6 +58,23 @@ layer(memoryLedger)("/openapi.json", (it) => {
           Object.keys(responses).some((status) => /^2\d\d$/.test(status)),
           at
         )
+      }
+    })
+  )
+
+  it.effect("tells the questions of one path apart by parameters that it takes", () =>
+    Effect.gen(function* () {
+      const { paths } = yield* fetched
+      const operations = Object.values(paths).flatMap(({ get }) => (get === undefined ? [] : [get]))
+      const shared = operations.filter(({ description }) => description?.startsWith("- "))
+      assert.includeMembers(
+        shared.map(({ operationId }) => operationId),
+        ["queries.balance", "queries.trialBalance"]
+      )
+      for (const { description = "", operationId, parameters = [] } of shared) {
+        const named = [...description.matchAll(/`(\w+)(?:=\w+)?`/g)].map(([, name = ""]) => name)
+        const taken = parameters.filter((one) => one.in === "query").map(({ name }) => name)
+        assert.includeMembers(taken, named, operationId)
       }
     })
   )

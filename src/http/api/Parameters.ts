@@ -61,7 +61,7 @@ const optionName = ({ fields }: AnyQuery, parameter: string): string =>
     : (Object.keys(renamed).find((option) => renamed[option] === parameter) ?? parameter)
 
 /** The options that are parameters: a read token is a header, over which proxies and logs write no line. */
-const parametersOf = ({ fields }: AnyQuery): ReadonlyArray<readonly [parameter: string, Schema.Top]> =>
+export const parametersOf = ({ fields }: AnyQuery): ReadonlyArray<readonly [parameter: string, Schema.Top]> =>
   Object.entries(fields)
     .filter(([option]) => option !== "readToken")
     // A field of a table of options is a schema; the type of a struct's fields leaves more open.

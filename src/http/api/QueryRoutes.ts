@@ -8,7 +8,7 @@ import { AskedCommand } from "../../domain/Command.ts"
 import { HistoryEntry } from "../../domain/Views.ts"
 import { subjects } from "../../LedgerQueries.ts"
 import { type AnyQuery, type QueryName, queryEntries } from "../../QueryMethods.ts"
-import { entityTagsFormat, querySchemaOf, readTokenFormat } from "./Parameters.ts"
+import { entityTagsFormat, parametersOf, querySchemaOf, readTokenFormat } from "./Parameters.ts"
 import { queryProblems } from "./Problems.ts"
 
 interface NamedQuery {
@@ -113,13 +113,13 @@ const paramsOf = ({ queries }: QueryRoute): Schema.Struct.Fields => {
 const wordsOf = ({ queries }: QueryRoute) => {
   const [summary = ""] = queries.map(({ query }) => query.says)
   if (queries.length === 1) return { summary }
-  const lines = queries.map(({ query: { says, fields, http } }, index) => {
-    const chosen = Object.entries(http.chosenBy).map(([name, value]) => `\`${name}=${value}\``)
-    const taken = Object.keys(fields).map((name) => `\`${name}\``)
+  const lines = queries.map(({ query }, index) => {
+    const chosen = Object.entries(query.http.chosenBy).map(([name, value]) => `\`${name}=${value}\``)
+    const taken = parametersOf(query).map(([name]) => `\`${name}\``)
     // A request asks the first query that takes all of its parameters.
     const further = chosen.length > 0 ? `with ${chosen.join(", ")}` : `by ${taken.join(", ")}`
     const parameters = index === 0 ? "without the parameters below" : further
-    return `- ${parameters}: ${says}`
+    return `- ${parameters}: ${query.says}`
   })
   return { summary, description: lines.join("\n") }
 }
