@@ -124,7 +124,11 @@ const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditP
         version === undefined ? { _tag: "RecordedAt", instant: recordedAt } : { _tag: "Version", version }
       const { head } = yield* travel.at(account, asOf)
       const view = yield* opened(head, version === undefined ? recordedAt : head.recordedAt)
-      return { ...view, eventsRead: view.version }
+      return {
+        ...view,
+        eventsRead: view.version,
+        ...(version === undefined ? { knownAt: recordedAt } : {})
+      }
     }),
     history: ({ account, ...page }) => history.events(account, page),
     statement: ({ account, ...options }) => queries.statement(account, options),

@@ -104,6 +104,8 @@ const ContraBalanceView = Schema.Struct({
 
 const DatedTrialBalanceView = Schema.Struct({
   recordedAt: Instant,
+  /** What a node of an older version leaves out is absent. */
+  knownAt: Schema.optionalKey(Instant),
   lines: Schema.Array(TrialLineView),
   parked: Schema.Int
 })
@@ -319,10 +321,16 @@ const streamQuery = <
   http
 })
 
-/** Which past is asked for: a version of the account, or an instant (epoch milliseconds) at which it was recorded. */
-export type Past = { readonly version: number } | { readonly recordedAt: number }
+/**
+ * Which past is asked for: a version of the account, or an instant (epoch milliseconds) by which it had been recorded; `recordedAt` is
+ * an older name of that.
+ */
+export type Past =
+  | { readonly version: number }
+  | { readonly knownAt: number }
+  | { readonly recordedAt: number }
 
-const past = { version: option(PastVersion), recordedAt: option(PastInstant) }
+const past = { version: option(PastVersion), knownAt: option(PastInstant), recordedAt: option(PastInstant) }
 
 /** Options of a query that needs exactly one of the two ways to name the past. */
 const queryPast = <Answer extends Schema.Top>(
@@ -331,9 +339,10 @@ const queryPast = <Answer extends Schema.Top>(
 ): Query<"account", typeof past, Answer, false, Past> =>
   query(says, "account", past, answer, {
     http: placed("/v1/accounts/:account"),
+    laterNames: { knownAt: "recordedAt" },
     rule: ({ version, recordedAt }) =>
       (version === undefined) === (recordedAt === undefined)
-        ? InvalidCommand.at("version", "give exactly one of version and recordedAt")
+        ? InvalidCommand.at("version", "give exactly one of version and knownAt")
         : undefined
   })
 
@@ -485,16 +494,17 @@ export const ledgerQueries = {
     Schema.Array(TrialLineView)
   ),
   /**
-   * The same as of an instant at which things were recorded (default: now), from everything recorded up to then
+   * The same as of an instant `knownAt` (or by its older name `recordedAt`; default: now), from everything recorded up to then
    * and nothing else: `total` is zero (I2), whatever is committed meanwhile. Waits, bounded, until the instant is
    * closed and the read model has reached it.
    */
   trialBalanceAt: query(
     "The sums of each asset over all accounts as of a recorded instant, which total zero.",
     "books",
-    { recordedAt: option(PastInstant) },
+    { knownAt: option(PastInstant), recordedAt: option(PastInstant) },
     DatedTrialBalanceView,
     {
+      laterNames: { knownAt: "recordedAt" },
       http: placed("/v1/trial-balance")
     }
   ),

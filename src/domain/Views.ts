@@ -88,7 +88,9 @@ export const PastView = Schema.Struct({
    * The events that it is the fold of, as many as its version. How many of them were read to find it depends on the snapshots that there
    * are, and would be another number in the next answer.
    */
-  eventsRead: Schema.Int
+  eventsRead: Schema.Int,
+  /** The recorded instant that was asked for. Absent where a version was, and from a node of an earlier version. */
+  knownAt: Schema.optionalKey(Instant)
 })
 export type PastView = typeof PastView.Type
 

@@ -43,14 +43,20 @@ const isPrefix = (value: unknown) =>
 const isAsset = (value: unknown) => value === "USD/2"
 const isOrder = (value: unknown) => value === "recorded" || value === "effective"
 
+/** Two names of one instant say the same. */
+const areOne = ({ knownAt, recordedAt }: Readonly<Record<string, unknown>>) =>
+  knownAt === undefined || recordedAt === undefined || knownAt === recordedAt
+
 /** What each query takes, written by hand. */
 const rules: { readonly [Name in QueryName]: Rule } = {
   balance: { id: isAccount, options: token },
   strongBalance: { id: isAccount, options: {} },
   balanceAt: {
     id: isAccount,
-    options: { version: isWhole(1, Number.MAX_SAFE_INTEGER), recordedAt: instant },
-    together: ({ version, recordedAt }) => (version === undefined) !== (recordedAt === undefined)
+    options: { version: isWhole(1, Number.MAX_SAFE_INTEGER), knownAt: instant, recordedAt: instant },
+    together: ({ version, ...known }) =>
+      (version === undefined) !== (known.knownAt === undefined && known.recordedAt === undefined) &&
+      areOne(known)
   },
   history: { id: isAccount, options: { after: isWhole(0, Number.MAX_SAFE_INTEGER), limit } },
   statement: {
@@ -82,7 +88,7 @@ const rules: { readonly [Name in QueryName]: Rule } = {
   parked: { options: {} },
   nodes: { options: {} },
   trialBalance: { options: {} },
-  trialBalanceAt: { options: { recordedAt: instant } },
+  trialBalanceAt: { options: { knownAt: instant, recordedAt: instant }, together: areOne },
   verify: { options: { account: isAccount } },
   stats: { options: {} },
   subscribe: { options: { after: isText, accountPrefix: isPrefix } }
@@ -161,6 +167,7 @@ const randomCall = (rng: Rng, values: readonly [unknown, ...ReadonlyArray<unknow
   const given: Record<string, unknown> = {}
   for (const option of Object.keys(options)) if (rng.chance(0.4)) given[option] = rng.pick(values)
   if (name === "balanceAt" && rng.chance(0.5)) {
+    delete given.knownAt
     delete given.recordedAt
     given.version = 1
   }

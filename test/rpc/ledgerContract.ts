@@ -582,7 +582,18 @@ export const ledgerContract = <R>(
       yield* ledger.dispatch(open(a))
       for (let n = 1; n <= 5; n++) yield* ledger.dispatch(deposit(a, BigInt(n)))
       const { readToken } = yield* ledger.dispatch({ _tag: "Withdraw", account: a, amount: 3n })
-      assert.strictEqual((yield* ledger.balanceAt(a, { version: 4 })).balance, 6n)
+      const fourth = yield* ledger.balanceAt(a, { version: 4 })
+      assert.deepInclude(fourth, { balance: 6n })
+      assert.notProperty(fourth, "knownAt", "no instant was asked for")
+      // Both names of the instant ask the same, and the answer says what was asked.
+      const instant = fourth.recordedAt
+      const known = yield* ledger.balanceAt(a, { knownAt: instant })
+      assert.strictEqual(known.knownAt, instant)
+      assert.deepStrictEqual(yield* ledger.balanceAt(a, { recordedAt: instant }), known)
+      assert.deepInclude(yield* ledger.trialBalanceAt({ knownAt: instant }), {
+        knownAt: instant,
+        recordedAt: instant
+      })
       const entries = yield* ledger.history(a, { after: 2, limit: 3 })
       assert.deepEqual(
         entries.map(({ version, event }) => [version, event._tag]),
@@ -749,6 +760,8 @@ export const ledgerContract = <R>(
       const balanceAt = ledger.balanceAt as (id: string, options?: unknown) => Called // both, or none, is no Past
       const wrong: ReadonlyArray<readonly [string, Called]> = [
         ["version", balanceAt(a, { version: 1, recordedAt: 1 })],
+        ["version", balanceAt(a, { version: 1, knownAt: 1 })],
+        ["knownAt", balanceAt(a, { knownAt: 1, recordedAt: 2 })],
         ["version", balanceAt(a, {})],
         ["version", balanceAt(a)],
         ["from", ledger.statement(a, { from: 2, to: 1 })],

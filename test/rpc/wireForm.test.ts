@@ -84,6 +84,16 @@ describe("the wire", () => {
         { account: "a", axis: "effective" },
         JSON.stringify(order)
       )
+    for (const name of ["balanceAt", "trialBalanceAt"] as const) {
+      const readInstant = makeReadArguments(name, queryOf(name))
+      const asked = (instants: object) => (name === "balanceAt" ? ["a", instants] : [instants])
+      for (const instants of [{ knownAt: 5 }, { recordedAt: 5 }, { knownAt: 5, recordedAt: 5 }])
+        assert.deepEqual(
+          Result.getOrThrow(readInstant(asked(instants))),
+          { ...(name === "balanceAt" ? { account: "a" } : {}), recordedAt: 5 },
+          `${name} ${JSON.stringify(instants)}`
+        )
+    }
   })
 
   it("has the procedures of version 0.1", () => {

@@ -7,6 +7,8 @@ import { makeAwaitKnown, unavailable } from "./AwaitKnown.ts"
 
 export interface DatedTrialBalance {
   readonly recordedAt: Instant
+  /** The same, under the name that questions about the past have for it; absent from a node of an earlier version. */
+  readonly knownAt?: Instant
   /** By asset; each `total` is zero (I2). */
   readonly lines: ReadonlyArray<TrialLine>
   /** Accounts that are parked: what their events did is not in it, and a total may not be zero. */
@@ -32,7 +34,7 @@ export class TrialBalance extends Context.Service<
         // the other way round.
         const parked = yield* Effect.mapError(readModel.parked, unavailable)
         const lines = yield* Effect.mapError(readModel.trialBalanceAt(recordedAt), unavailable)
-        return { recordedAt, lines, parked: parked.length } satisfies DatedTrialBalance
+        return { recordedAt, knownAt: recordedAt, lines, parked: parked.length } satisfies DatedTrialBalance
       })
       return { at }
     })

@@ -52,20 +52,16 @@ const parameterSchema = (option: Schema.Top): Schema.Top => {
   return SchemaAST.isNumber(given.ast) ? WholeNumberText : given
 }
 
-/** Options whose parameter has another name, which says what the instant bounds. */
+/** Options that have a parameter of their later name alone. */
 const renamed: Readonly<Record<string, string>> = { recordedAt: "knownAt" }
 const parameterName = (option: string): string => renamed[option] ?? option
-const optionName = ({ fields }: AnyQuery, parameter: string): string =>
-  parameter in fields
-    ? parameter
-    : (Object.keys(renamed).find((option) => renamed[option] === parameter) ?? parameter)
 
 /** The options that are parameters: a read token is a header, over which proxies and logs write no line. */
 export const parametersOf = ({ fields }: AnyQuery): ReadonlyArray<readonly [parameter: string, Schema.Top]> =>
   Object.entries(fields)
-    .filter(([option]) => option !== "readToken")
+    .filter(([option]) => option !== "readToken" && !Object.hasOwn(renamed, option))
     // A field of a table of options is a schema; the type of a struct's fields leaves more open.
-    .map(([option, schema]) => [parameterName(option), schema as Schema.Top])
+    .map(([option, schema]) => [option, schema as Schema.Top])
 
 /** The parameters of all queries of one path. */
 export const querySchemaOf = (queries: ReadonlyArray<AnyQuery>): Readonly<Record<string, Schema.Top>> => {
@@ -100,7 +96,7 @@ export const chooseQuery = <Q extends { readonly query: AnyQuery }>(
   if (chosen === undefined) return undefined
   const options: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(given))
-    if (!(name in chosen.query.http.chosenBy)) options[optionName(chosen.query, name)] = value
+    if (!(name in chosen.query.http.chosenBy)) options[name] = value
   return { chosen, options }
 }
 
