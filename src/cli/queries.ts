@@ -35,7 +35,8 @@ export const accounts = Command.make(
 
 const balanceFlags = {
   account: accountArgument(),
-  at: instantFlag("at", "As of an instant at which it was recorded; the same answer for ever"),
+  known: instantFlag("known", "As of what had been recorded by an instant; the same answer for ever"),
+  at: instantFlag("at", "An older name of --known: when it was recorded; use --known"),
   version: wholeNumberFlag("version").pipe(
     Flag.withDescription("As of a version of the account"),
     Flag.withSchema(Positive),

@@ -50,7 +50,8 @@ export const statement = Command.make(
 )
 
 const trialBalanceFlags = {
-  at: instantFlag("at", "Of everything recorded up to then; now by default"),
+  known: instantFlag("known", "Of everything recorded up to then; now by default"),
+  at: instantFlag("at", "An older name of --known: when it was recorded; use --known"),
   data: dataFlag,
   json: jsonFlag
 }

@@ -58,7 +58,7 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
       const before = jsonOf(yield* ask(["balance", "alice", "--version", "2", "--json"]))
       assert.deepInclude(before, { balance: "50000", version: 2 })
       const at = new Date(Number(now.recordedAt)).toISOString()
-      assert.deepInclude(jsonOf(yield* ask(["balance", "alice", "--at", at, "--json"])), {
+      assert.deepInclude(jsonOf(yield* ask(["balance", "alice", "--known", at, "--json"])), {
         balance: "38000",
         hash: now.hash
       })
@@ -171,7 +171,7 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
       failed(yield* ask(["statement", "alice", ...page]), 2, /--cursor and --limit are of pages/)
       failed(yield* ask(["balance", "alice", "--version", "0"]), 2, /--version/)
       const twice = ["balance", "alice", "--version", "1", "--at", "2026-03-02T09:00:00Z"]
-      failed(yield* ask(twice), 2, /^chronicle: --at, --version and --token exclude each other\n$/)
+      failed(yield* ask(twice), 2, /^chronicle: --known, --at, --version and --token exclude each other\n$/)
       failed(yield* ask(["history", "alice", "--after", "-1"]), 2, /--after/)
       failed(yield* ask(["statement", "alice", "--limit", "none"]), 2, /--limit/)
       // A whole number is read as HTTP reads it.

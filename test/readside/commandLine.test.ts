@@ -72,7 +72,10 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
         parked: 0
       })
       // No account had an asset then.
-      const before = jsonOf(yield* ask(["trial-balance", "--at", "2020-01-01T00:00:00Z", "--json"]))
+      const early = "2020-01-01T00:00:00Z"
+      const before = jsonOf(yield* ask(["trial-balance", "--known", early, "--json"]))
+      const byOlderName = jsonOf(yield* ask(["trial-balance", "--at", early, "--json"]))
+      assert.deepStrictEqual(byOlderName, before)
       assert.deepInclude(before, { lines: [], parked: 0 })
     })
   )

@@ -74,6 +74,7 @@ export const holdList = Effect.fnUntraced(function* (flags: HoldListFlags) {
 
 export const balance = Effect.fnUntraced(function* ({
   account,
+  known,
   at,
   version,
   token,
@@ -81,14 +82,16 @@ export const balance = Effect.fnUntraced(function* ({
   json
 }: BalanceFlags) {
   // Ignoring one of them would answer another question than the one that was asked.
-  if ([Option.isSome(at), Option.isSome(version), Option.isSome(token)].filter(Boolean).length > 1)
-    return yield* new OptionsInvalid({ reason: "--at, --version and --token exclude each other" })
+  const isGiven = [Option.isSome(known), Option.isSome(at), Option.isSome(version), Option.isSome(token)]
+  if (isGiven.filter(Boolean).length > 1)
+    return yield* new OptionsInvalid({ reason: "--known, --at, --version and --token exclude each other" })
+  const instant = Option.orElse(known, () => at)
   const output = makeOutput(json)
   const { view, behind } = yield* asking(
     data,
     Effect.fnUntraced(function* (books) {
-      if (Option.isSome(version) || Option.isSome(at))
-        return { view: yield* books.balanceAt(account, pastOf(version, at)), behind: undefined }
+      if (Option.isSome(version) || Option.isSome(instant))
+        return { view: yield* books.balanceAt(account, pastOf(version, instant)), behind: undefined }
       const view = yield* books.balance(account, { readToken: Option.getOrUndefined(token) })
       return { view, behind: yield* behindOf(books, view) }
     })
@@ -142,8 +145,8 @@ export const find = Effect.fnUntraced(function* ({ command, data, json }: FindFl
 const statusText = ({ status, frozen }: AccountView): string =>
   frozen === undefined || frozen === "both" ? status : `${status} for ${frozen}`
 
-const pastOf = (version: Option.Option<number>, at: Option.Option<number>) =>
-  Option.isSome(version) ? { version: version.value } : { recordedAt: Option.getOrElse(at, () => 0) }
+const pastOf = (version: Option.Option<number>, known: Option.Option<number>) =>
+  Option.isSome(version) ? { version: version.value } : { knownAt: Option.getOrElse(known, () => 0) }
 
 /** What the log has beyond an answer of the read model: at most a page is counted; null where the log cannot be read. */
 interface Behind {

@@ -92,10 +92,12 @@ class NotBalanced extends Data.TaggedError("NotBalanced")<{ readonly assets: Rea
   }
 }
 
-export const trialBalance = Effect.fnUntraced(function* ({ at, data, json }: TrialBalanceFlags) {
+export const trialBalance = Effect.fnUntraced(function* ({ known, at, data, json }: TrialBalanceFlags) {
+  if (Option.isSome(known) && Option.isSome(at))
+    return yield* new OptionsInvalid({ reason: "--known and --at exclude each other" })
   const output = makeOutput(json)
   const trial = yield* asking(data, (books) =>
-    books.trialBalanceAt({ recordedAt: Option.getOrUndefined(at) })
+    books.trialBalanceAt({ knownAt: Option.getOrUndefined(Option.orElse(known, () => at)) })
   )
   yield* output.line(`As of ${printInstant(trial.recordedAt)}:`)
   yield* output.table(
