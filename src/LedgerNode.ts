@@ -33,7 +33,7 @@ import type { NodeRole } from "./infra/config/NodeRole.ts"
 import { faultOfThread, ReadSideConfig } from "./infra/config/ReadSideConfig.ts"
 import { SumPrefixes } from "./infra/config/SumPrefixes.ts"
 import { WebhookConfig, WebhookPolicy } from "./infra/config/WebhookConfig.ts"
-import { awaitStore } from "./infra/eventstore/AwaitStore.ts"
+import { awaitLogSchema, awaitStore } from "./infra/eventstore/AwaitStore.ts"
 import { EventStore, type StoreUnavailable } from "./infra/eventstore/EventStore.ts"
 import { Snapshots } from "./infra/eventstore/Snapshots.ts"
 import { EventStoreClient } from "./infra/eventstore/SqlClients.ts"
@@ -126,12 +126,13 @@ const past = Layer.mergeAll(
   Audit.layer
 ).pipe(Layer.provideMerge(ClosedTimestamps.layer))
 
-export const stores = Stores.layer
+export const stores = (services: Stores.StoreUrls) =>
+  Stores.layer(services, awaitLogSchema(services.eventStoreUrl))
 
 /** Everything a question needs, and nothing that writes: for the command line beside running nodes. */
 export const layerReader = (services: Stores.StoreUrls) =>
   Layer.mergeAll(past, Queries.layer).pipe(
-    Layer.provideMerge(Layer.provideMerge(Snapshotter.layer, stores(services)))
+    Layer.provideMerge(Layer.provideMerge(Snapshotter.layer, Stores.layer(services)))
   )
 
 /** Brings both databases to this program's schema; safe to run twice, and by two nodes at once. */
@@ -252,7 +253,7 @@ const readSideMember = (services: Services, place: ClusterAddress) =>
 /** The shards that a member is given wait for it: it joins once the log can be read. Fails as `stores` does. */
 const logIsReadable = ({ eventStoreUrl }: Services) =>
   Effect.andThen(
-    Migrations.checkAt("event-store", eventStoreUrl),
+    awaitLogSchema(eventStoreUrl),
     Effect.flatMap(EventStore, ({ listWriters }) => awaitStore(listWriters)).pipe(
       Effect.provide(EventStore.layer.pipe(Layer.provide(EventStoreClient.layer(eventStoreUrl))), {
         local: true

@@ -11,11 +11,16 @@ import { ReadModelSql } from "./infra/readmodel/ReadModelSql.ts"
 
 export type StoreUrls = Pick<Services, "eventStoreUrl" | "readModelUrl">
 
-/** Needs the queries that wait for the read model; fails where a database cannot be reached or has another schema. */
-export const layerWithoutWaiters = (services: StoreUrls) =>
+const checkLogSchema = ({ eventStoreUrl }: StoreUrls) => Migrations.checkAt("event-store", eventStoreUrl)
+
+/**
+ * Needs the queries that wait for the read model; fails where a database cannot be reached or has another schema. `logSchema` looks at
+ * that of the log: a node that starts asks a store that does not answer again, and a question of the command line does not.
+ */
+export const layerWithoutWaiters = (services: StoreUrls, logSchema = checkLogSchema(services)) =>
   Layer.unwrap(
     Effect.gen(function* () {
-      yield* Migrations.checkAt("event-store", services.eventStoreUrl)
+      yield* logSchema
       yield* Migrations.checkAt("read-model", services.readModelUrl)
       return Layer.mergeAll(EventStore.layer, Snapshots.layer, ReadModel.layer).pipe(
         Layer.provideMerge(EventStoreClient.layer(services.eventStoreUrl)),
@@ -25,5 +30,5 @@ export const layerWithoutWaiters = (services: StoreUrls) =>
   )
 
 /** Fails where one cannot be reached or has another schema. */
-export const layer = (services: StoreUrls) =>
-  Layer.provideMerge(layerWithoutWaiters(services), ProjectionWaiters.layer)
+export const layer = (services: StoreUrls, logSchema = checkLogSchema(services)) =>
+  Layer.provideMerge(layerWithoutWaiters(services, logSchema), ProjectionWaiters.layer)

@@ -3,17 +3,23 @@
 import { NodeFileSystem } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, inject, it } from "@effect/vitest"
-import { Effect, FileSystem, Layer, Redacted } from "effect"
+import { Effect, Fiber, FileSystem, Layer, Logger, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
+import { awaitLogSchema } from "../../src/infra/eventstore/AwaitStore.ts"
 import * as Migrations from "../../src/infra/postgres/Migrations.ts"
 import { splitStatements } from "../../src/infra/postgres/SqlStatements.ts"
 import { freshDatabase, freshEventStore } from "../support/databases.ts"
+import { limitsOf } from "../support/readSides.ts"
+import { tcpProxy } from "../support/tcpProxy.ts"
+import { until } from "../support/waiting.ts"
 import { migrationsContract } from "./migrationsContract.ts"
 
 const cockroachUrl = process.env.CHRONICLE_TEST_COCKROACH_URL
 
 migrationsContract("PostgreSQL", inject("postgresUrl"))
 if (cockroachUrl !== undefined) migrationsContract("CockroachDB", cockroachUrl)
+
+const impatient = limitsOf({ ledger: { storeConnectMs: 1_000, storeStatementMs: 1_000 } })
 
 describe("the migrator", () => {
   it.live("says that the database cannot be reached", () =>
@@ -23,6 +29,79 @@ describe("the migrator", () => {
       assert.strictEqual(error._tag, "MigrationFailed")
       assert.match(error.message, /cannot connect: .*ECONNREFUSED/)
     })
+  )
+
+  it.live("gives up where the host of the database died without a word", () =>
+    Effect.gen(function* () {
+      const url = new URL(yield* freshEventStore(inject("postgresUrl")))
+      const proxy = yield* tcpProxy(url.hostname, Number(url.port))
+      url.port = String(proxy.port)
+      const eventStoreUrl = Redacted.make(url.toString())
+      const check = Migrations.checkAt("event-store", eventStoreUrl)
+      yield* check
+      proxy.silenceStatements()
+      const migrate = Effect.asVoid(Migrations.migrate("event-store", eventStoreUrl, undefined, 500))
+      const errors = yield* Effect.all([check, migrate].map(Effect.flip), { concurrency: "unbounded" })
+      for (const error of errors) {
+        assert.deepInclude(error, { _tag: "MigrationFailed", isUnanswered: true })
+        assert.match(error.message, /no answer within \d+ ms/)
+      }
+      proxy.forward()
+      yield* check
+    }).pipe(Effect.scoped, Effect.provide(impatient), Effect.timeout("60 seconds"))
+  )
+
+  it.live("gives up where its list is locked, for which a node that starts waits", () =>
+    Effect.gen(function* () {
+      const eventStoreUrl = Redacted.make(yield* freshEventStore(inject("postgresUrl")))
+      const said: Array<string> = []
+      const logger = Logger.make<unknown, void>(({ message }) => {
+        said.push(String(Array.isArray(message) ? message[0] : message))
+      })
+      yield* Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        yield* sql`BEGIN`
+        yield* sql`LOCK TABLE chronicle_migrations IN ACCESS EXCLUSIVE MODE`
+        const asked = [
+          Migrations.checkAt("event-store", eventStoreUrl),
+          Migrations.migrate("event-store", eventStoreUrl, undefined, 500)
+        ]
+        for (const one of asked) {
+          const error = yield* Effect.flip(Effect.asVoid(one))
+          assert.deepInclude(error, { _tag: "MigrationFailed", isUnanswered: true })
+          assert.match(error.message, /chronicle_migrations: /)
+        }
+        const starting = yield* Effect.forkChild(
+          Effect.provide(awaitLogSchema(eventStoreUrl), Logger.layer([logger]))
+        )
+        yield* until("the start says that it waits", () =>
+          said.includes("the start of this node waits for the event store")
+        )
+        yield* sql`COMMIT`
+        yield* Fiber.join(starting)
+      }).pipe(Effect.provide(PgClient.layer({ url: eventStoreUrl, maxConnections: 1 })))
+    }).pipe(Effect.scoped, Effect.provide(impatient), Effect.timeout("60 seconds"))
+  )
+
+  it.live("is waited for by no start where the schema is another, or nothing can be connected to", () =>
+    Effect.gen(function* () {
+      const empty = Redacted.make(yield* freshDatabase(inject("postgresUrl")))
+      const nowhere = Redacted.make("postgresql://nobody@127.0.0.1:1/nowhere")
+      const tags = yield* Effect.forEach([empty, nowhere], (eventStoreUrl) =>
+        Effect.map(Effect.flip(awaitLogSchema(eventStoreUrl)), ({ _tag }) => _tag)
+      )
+      assert.deepStrictEqual(tags, ["SchemaTooOld", "MigrationFailed"])
+    }).pipe(Effect.timeout("60 seconds"))
+  )
+
+  it.live("leaves the statements of a migration as long as they take", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const path = yield* fs.makeTempDirectoryScoped()
+      yield* fs.writeFileString(`${path}/0001_slow.sql`, "SELECT pg_sleep(1)")
+      const url = Redacted.make(yield* freshDatabase(inject("postgresUrl")))
+      assert.deepStrictEqual(yield* Migrations.migrate("projection slow", url, path, 500), [1])
+    }).pipe(Effect.scoped, Effect.provide(NodeFileSystem.layer))
   )
 
   it.live("orders ids by their bytes in any database of PostgreSQL", () =>

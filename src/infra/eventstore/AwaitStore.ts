@@ -1,21 +1,39 @@
 /** The patience of a node that starts: it asks the event store again for a while, so that it needs not end during a failover. */
-import { Clock, Effect, Schedule } from "effect"
+import { Clock, Effect, type Redacted, Schedule } from "effect"
 import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
-import type { StoreUnavailable } from "./EventStoreTypes.ts"
+import * as Migrations from "../postgres/Migrations.ts"
 
 /** Between two tries, in milliseconds. */
 const retryMs = 1_000
 
-/** Asks until the store answers, with a warning each time that it does not; fails once it has not for `storeStartMs`. */
-export const awaitStore = Effect.fnUntraced(function* <A>(ask: Effect.Effect<A, StoreUnavailable>) {
+/**
+ * Asks until the store answers, with a warning each time that it does not; fails once it has not for `storeStartMs`, and at once where
+ * the failure is none that waiting mends.
+ */
+export const awaitStore = Effect.fnUntraced(function* <A, E extends { readonly message: string }>(
+  ask: Effect.Effect<A, E>,
+  isUnanswered: (error: E) => boolean = () => true
+) {
   const clock = yield* Clock.Clock
   const { storeStartMs } = yield* LedgerConfig
   const untilMs = elapsedMsUnsafe(clock) + storeStartMs
   return yield* ask.pipe(
-    Effect.tapError(({ message }) =>
-      Effect.logWarning("the start of this node waits for the event store", message)
+    Effect.tapError((error) =>
+      isUnanswered(error)
+        ? Effect.logWarning("the start of this node waits for the event store", error.message)
+        : Effect.void
     ),
-    Effect.retry({ schedule: Schedule.spaced(retryMs), while: () => elapsedMsUnsafe(clock) < untilMs })
+    Effect.retry({
+      schedule: Schedule.spaced(retryMs),
+      while: (error) => isUnanswered(error) && elapsedMsUnsafe(clock) < untilMs
+    })
   )
 })
+
+/** Looks at the schema of the log so: another one, and a store that cannot be reached, end the start at once. */
+export const awaitLogSchema = (eventStoreUrl: Redacted.Redacted) =>
+  awaitStore(
+    Migrations.checkAt("event-store", eventStoreUrl),
+    (error) => error._tag === "MigrationFailed" && error.isUnanswered === true
+  )

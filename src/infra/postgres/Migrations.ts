@@ -9,7 +9,8 @@ import { PgClient } from "@effect/sql-pg"
 import { Clock, Data, Effect, FileSystem, Option, type PlatformError, Redacted, Schedule } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import { describeSqlError, sqlStateOf } from "./SqlState.ts"
+import { LedgerConfig, type LedgerLimits } from "../config/LedgerConfig.ts"
+import { describeSqlError, isLasting, sqlStateOf } from "./SqlState.ts"
 import { splitStatements } from "./SqlStatements.ts"
 
 /** Which tables: a folder of `migrations/`, or those of one more projection. All kinds may share one database. */
@@ -52,6 +53,8 @@ export class MigrationFailed extends Data.TaggedError("MigrationFailed")<{
   readonly kind: SchemaKind
   readonly step: string
   readonly reason: string
+  /** The database was reached, and did not answer, or not for what else went on just then: the same may be asked again. */
+  readonly isUnanswered?: boolean
 }> {
   override get message() {
     return `the ${this.kind} database failed at ${this.step}: ${this.reason}`
@@ -108,7 +111,33 @@ const retryRaces = <A, R>(self: Effect.Effect<A, SqlError, R>) =>
   })
 
 const failedAt = (kind: SchemaKind, step: string) =>
-  Effect.mapError((error: SqlError) => new MigrationFailed({ kind, step, reason: describeSqlError(error) }))
+  Effect.mapError(
+    (error: SqlError) =>
+      new MigrationFailed({
+        kind,
+        step,
+        reason: describeSqlError(error),
+        ...(isLasting(sqlStateOf(error)) ? {} : { isUnanswered: true })
+      })
+  )
+
+/** The host of a database may die without a word, and a table may be locked: what is asked then ends with an error. */
+const within = (kind: SchemaKind, step: string, boundMs: number) =>
+  Effect.timeoutOrElse({
+    duration: boundMs,
+    orElse: () =>
+      Effect.fail(
+        new MigrationFailed({
+          kind,
+          step,
+          reason: `no answer within ${boundMs} ms`,
+          isUnanswered: true
+        })
+      )
+  })
+
+/** How long the migrator waits for a statement of its own, in milliseconds: another node's may be under way. */
+const ownStatementMs = 30_000
 
 const appliedIn = (kind: SchemaKind) =>
   Effect.flatMap(
@@ -156,25 +185,31 @@ const read = (kind: SchemaKind, folder: string) =>
 /**
  * Applies the missing migrations and answers their ids. Statements run one by one and are idempotent, so that a node that
  * dies half-way, a second node at the same moment and a second run all end at the same schema. There is no lock, because
- * no lock works on both engines.
+ * no lock works on both engines. `boundMs` bounds the migrator's own statements, and none of a migration, because an index on a
+ * full table takes long.
  */
-export const run = Effect.fn("Migrations.run")(function* (kind: SchemaKind, folder = folderOf(kind)) {
+export const run = Effect.fn("Migrations.run")(function* (
+  kind: SchemaKind,
+  folder = folderOf(kind),
+  boundMs = ownStatementMs
+) {
   const sql = yield* SqlClient.SqlClient
   const known = yield* read(kind, folder)
-  const cockroach = yield* Effect.mapError(
-    isCockroach,
-    (error) => new MigrationFailed({ kind, step: "asking for the version", reason: describeSqlError(error) })
-  )
+  const bounded =
+    (step: string) =>
+    <A, R>(self: Effect.Effect<A, SqlError, R>) =>
+      self.pipe(failedAt(kind, step), within(kind, step, boundMs))
+  const cockroach = yield* isCockroach.pipe(bounded("asking for the version"))
   yield* sql`CREATE TABLE IF NOT EXISTS chronicle_migrations (
     kind text NOT NULL, id int8 NOT NULL, name text NOT NULL, checksum text NOT NULL,
     applied_at timestamptz NOT NULL, PRIMARY KEY (kind, id))`.pipe(
     retryRaces,
-    failedAt(kind, "creating chronicle_migrations")
+    bounded("creating chronicle_migrations")
   )
-  const missing = yield* Effect.flatMap(
-    appliedIn(kind).pipe(failedAt(kind, "reading chronicle_migrations")),
-    (applied) => compare(kind, known, applied)
+  const compared = Effect.flatMap(appliedIn(kind).pipe(bounded("reading chronicle_migrations")), (applied) =>
+    compare(kind, known, applied)
   )
+  const missing = yield* compared
   for (const migration of missing) {
     const step = `migration ${migration.id} (${migration.name})`
     for (const statement of migration.statements) {
@@ -185,24 +220,28 @@ export const run = Effect.fn("Migrations.run")(function* (kind: SchemaKind, fold
     const now = new Date(yield* Clock.currentTimeMillis)
     yield* sql`INSERT INTO chronicle_migrations (kind, id, name, checksum, applied_at)
       VALUES (${kind}, ${migration.id}, ${migration.name}, ${migration.checksum}, ${now})
-      ON CONFLICT (kind, id) DO NOTHING`.pipe(retryRaces, failedAt(kind, step))
+      ON CONFLICT (kind, id) DO NOTHING`.pipe(retryRaces, bounded(step))
   }
   // Another program may have recorded another text under the same number meanwhile.
-  yield* Effect.flatMap(appliedIn(kind).pipe(failedAt(kind, "reading chronicle_migrations")), (applied) =>
-    compare(kind, known, applied)
-  )
+  yield* compared
   return missing.map((migration) => migration.id)
 })
+
+/** How long what a check asks is waited for, a connection included: the server gives a statement up before that. */
+const checkMs = ({ storeConnectMs, storeStatementMs }: LedgerLimits): number =>
+  storeConnectMs + storeStatementMs
 
 /** Fails unless the database is exactly at the program's schema; changes nothing. */
 export const check = Effect.fn("Migrations.check")(function* (kind: SchemaKind, folder = folderOf(kind)) {
   const known = yield* read(kind, folder)
+  const step = "reading chronicle_migrations"
   const applied = yield* appliedIn(kind).pipe(
     Effect.catchIf(
       (error) => sqlStateOf(error) === "42P01",
       () => Effect.succeed([])
     ),
-    failedAt(kind, "reading chronicle_migrations")
+    failedAt(kind, step),
+    within(kind, step, checkMs(yield* LedgerConfig))
   )
   const missing = yield* compare(kind, known, applied)
   if (missing.length > 0) {
@@ -217,24 +256,44 @@ export const placeOf = (url: Redacted.Redacted): string =>
     onSome: ({ protocol, host, pathname }) => `${protocol}//${host}${pathname}`
   })
 
-/** How long opening the connection may take. */
-const connectTimeout = "5 seconds"
+/** How long opening the migrator's connection may take, in milliseconds. */
+const migratorConnectMs = 5_000
 
-/** One connection without a statement timeout, because an index on a full table takes long. */
+interface ConnectionBounds {
+  readonly connectMs: number
+  /** Of the first answer, opening the connection included, in milliseconds. */
+  readonly answerMs: number
+  /** After which the server cancels a statement, in milliseconds; undefined: never. */
+  readonly statementMs?: number
+}
+
+/** One connection; that of the migrator has no statement timeout, because an index on a full table takes long. */
 const alone =
-  (kind: SchemaKind, url: Redacted.Redacted) =>
+  (kind: SchemaKind, url: Redacted.Redacted, { answerMs, connectMs, statementMs }: ConnectionBounds) =>
   <A, E>(self: Effect.Effect<A, E, SqlClient.SqlClient>) => {
+    const step = `connecting to ${placeOf(url)}`
     const unreachable = (error: SqlError) =>
       new MigrationFailed({
         kind,
-        step: `connecting to ${placeOf(url)}`,
+        step,
         reason: `${describeSqlError(error)}. Is it running, and the URL right?`
       })
     // The client opens no connection before its first statement.
     const connected = Effect.flatMap(SqlClient.SqlClient, (sql) => sql`SELECT 1`)
-    return Effect.andThen(Effect.mapError(connected, unreachable), self).pipe(
+    const answered = connected.pipe(Effect.mapError(unreachable), within(kind, step, answerMs))
+    return Effect.andThen(answered, self).pipe(
       Effect.provide(
-        PgClient.layer({ url, maxConnections: 1, connectTimeout, applicationName: "chronicle migrate" })
+        PgClient.layer({
+          url,
+          maxConnections: 1,
+          connectTimeout: connectMs,
+          // A host that dies while a long statement runs is found dead by this alone.
+          keepAlive: "5 seconds",
+          applicationName: "chronicle migrate",
+          ...(statementMs === undefined
+            ? {}
+            : { startupParameters: { statement_timeout: String(statementMs) } })
+        })
       ),
       Effect.catchIf(
         (error): error is Extract<E | SqlError, SqlError> => isSqlError(error),
@@ -244,8 +303,19 @@ const alone =
   }
 
 /** `run` over a connection of its own. */
-export const migrate = (kind: SchemaKind, url: Redacted.Redacted, folder = folderOf(kind)) =>
-  alone(kind, url)(run(kind, folder))
+export const migrate = (
+  kind: SchemaKind,
+  url: Redacted.Redacted,
+  folder = folderOf(kind),
+  boundMs = ownStatementMs
+) => {
+  const bounds = { connectMs: migratorConnectMs, answerMs: boundMs }
+  return alone(kind, url, bounds)(run(kind, folder, boundMs))
+}
 
 /** `check` over a connection of its own. */
-export const checkAt = (kind: SchemaKind, url: Redacted.Redacted) => alone(kind, url)(check(kind))
+export const checkAt = (kind: SchemaKind, url: Redacted.Redacted) =>
+  Effect.flatMap(LedgerConfig, (limits) => {
+    const { storeConnectMs: connectMs, storeStatementMs: statementMs } = limits
+    return alone(kind, url, { connectMs, answerMs: checkMs(limits), statementMs })(check(kind))
+  })
