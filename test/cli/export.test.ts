@@ -66,7 +66,7 @@ describe("an export as CSV", () => {
           "2,t,t,Deposited,external:bank,'=HYPERLINK(1),5.00,5.00,USD/2,'-1",
           "3,t,t,Deposited,external:bank,'+1,0.01,5.01,USD/2,c-2",
           `4,t,t,Deposited,external:bank,"'@SUM(A1),""x""",0.01,5.02,USD/2,c-3`,
-          "5,t,t,Deposited,external:bank,'\t=1,0.01,5.03,USD/2,c-4",
+          "5,t,t,Deposited,external:bank,'\t'=1,0.01,5.03,USD/2,c-4",
           "6,t,t,Deposited,external:bank,'-5 % rebate,0.01,5.04,USD/2,c-5",
           "7,t,t,Deposited,external:bank,rent = 5,0.01,5.05,USD/2,c-6",
           "8,t,t,Withdrawn,external:bank,,-3.00,2.05,USD/2,c-7",
@@ -83,9 +83,24 @@ describe("an export as CSV", () => {
     }
   )
 
-  it.each(["", "rent", "1=1", "a+b", "'=1", "東京", " rent"])("leaves %j as it is", (text) => {
-    assert.strictEqual(neutralised(text), text)
+  it.each([
+    ["x;=1", "x;'=1"],
+    ["x; \u200e＝1", "x;' \u200e＝1"],
+    ["x;;-1", "x;;'-1"],
+    ["x\t@SUM(A1)", "x\t'@SUM(A1)"],
+    ["x,\n+1", "x,\n'+1"],
+    ['x;"=1"', 'x;\'"=1"'],
+    ["=1;=1", "'=1;'=1"]
+  ])("neutralises %j where another character than the comma ends a cell", (text, told) => {
+    assert.strictEqual(neutralised(text), told)
   })
+
+  it.each(["", "rent", "rent; 5", "a;b", "a; 1=1", "1=1", "a+b", "'=1", "東京", " rent"])(
+    "leaves %j as it is",
+    (text) => {
+      assert.strictEqual(neutralised(text), text)
+    }
+  )
 })
 
 it.effect("an export to a folder that does not exist fails with the file's name", () =>

@@ -46,9 +46,17 @@ const columns: ReadonlyArray<Column> = [
 /** What spreadsheets take for the beginning of a formula, blanks and controls before it left aside. */
 const formula = /^[\s\p{Cc}\p{Cf}]*[=+\-@＝＋－＠]/u
 
+/**
+ * The same behind what a spreadsheet of another country takes for the end of a cell, where a text that begins with a quotation mark ends as
+ * one: commas alone separate cells here, so a text is not quoted for the others.
+ */
+const separated = /([;\t\r\n])(?=[\s\p{Cc}\p{Cf}"]*[=+\-@＝＋－＠])/gu
+
 /** An apostrophe in front makes it text for every spreadsheet. Numbers have none: they must stay numbers. */
-export const neutralised = (text: string): string =>
-  formula.test(text) || /^[\t\r\n]/.test(text) ? `'${text}` : text
+export const neutralised = (text: string): string => {
+  const inside = text.replaceAll(separated, "$1'")
+  return formula.test(text) || /^[\t\r\n]/.test(text) ? `'${inside}` : inside
+}
 
 const csvRow = (line: Line): ReadonlyArray<string> =>
   columns.map(({ isText, of }) => {
