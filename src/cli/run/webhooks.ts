@@ -20,7 +20,7 @@ const api = HttpApi.make("chronicle").add(HttpApiGroup.make("webhooks").add(...w
 /** The longest time of a request; a test may wait for a receiver that does not answer. */
 const patience = "1 minute"
 
-/** The node refused the request, or no node was reached. */
+/** The node answered in another way than it should, or no node was reached. */
 class WebhooksFailed extends Data.TaggedError("WebhooksFailed")<{ readonly reason: string }> {
   override get message() {
     return this.reason
@@ -35,11 +35,25 @@ const causeOf = (error: unknown): string => {
   return (at instanceof Error ? at.message : String(at)).split("\n")[0] ?? ""
 }
 
-/** What a person is told: the sentence of the problem document, or why there is no such document. */
-const describe = (url: string, error: unknown): string =>
-  Predicate.hasProperty(error, "detail")
-    ? String(error.detail)
-    : `${url} does not answer as a node does (${causeOf(error)}); CHRONICLE_HTTP_URL says where one is`
+/** What the node refused the request with: its problem document as the error that it is of, with its fields. */
+class Refused extends Error {
+  readonly _tag: string
+  constructor(tag: string, message: string, fields: object) {
+    super(message)
+    this._tag = tag
+    Object.assign(this, fields)
+  }
+}
+
+/** The `type` of a problem document ends in the error's tag, and its `detail` is the error's message. */
+const failureOf = (url: string, error: unknown): Refused | WebhooksFailed => {
+  if (!Predicate.hasProperty(error, "type") || !Predicate.hasProperty(error, "detail"))
+    return new WebhooksFailed({
+      reason: `${url} does not answer as a node does (${causeOf(error)}); CHRONICLE_HTTP_URL says where one is`
+    })
+  const { detail, status: _status, title: _title, type, ...fields }: Readonly<Record<string, unknown>> = error
+  return new Refused(String(type).replace(/^.*#/, ""), String(detail), fields)
+}
 
 /** `CHRONICLE_RPC_CA` is a file with the certificates to trust instead of the system's. */
 const httpClient = Layer.unwrap(
@@ -81,7 +95,7 @@ const asking = <A, E>(ask: (webhooks: Endpoints) => Effect.Effect<A, E>) =>
       return yield* new OptionsInvalid({ reason: `CHRONICLE_HTTP_URL: "${base}" is no http: or https: URL` })
     const { webhooks } = yield* makeClient(base, token)
     return yield* ask(webhooks).pipe(
-      Effect.mapError((error) => new WebhooksFailed({ reason: describe(base, error) })),
+      Effect.mapError((error) => failureOf(base, error)),
       Effect.timeoutOrElse({
         duration: patience,
         orElse: () => Effect.fail(new WebhooksFailed({ reason: `${base} has not answered in ${patience}` }))
