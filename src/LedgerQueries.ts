@@ -231,12 +231,15 @@ interface HttpPlace {
   readonly path: `/v1/${string}` | undefined
   /** Parameters, with their values, that choose this query among those of its path and are no options of it. */
   readonly chosenBy: Readonly<Record<string, string>>
+  /** A path that asks of the empty id, which is no part of a path; undefined where an id cannot be empty. */
+  readonly pathOfEmpty: `/v1/${string}` | undefined
 }
 
-const placed = (path?: HttpPlace["path"], chosenBy: HttpPlace["chosenBy"] = {}): HttpPlace => ({
-  path,
-  chosenBy
-})
+const placed = (
+  path?: HttpPlace["path"],
+  chosenBy: HttpPlace["chosenBy"] = {},
+  pathOfEmpty?: HttpPlace["pathOfEmpty"]
+): HttpPlace => ({ path, chosenBy, pathOfEmpty })
 
 /** One entry of the table. */
 export interface Query<
@@ -478,7 +481,7 @@ export const ledgerQueries = {
     "prefix",
     { asset: option(Asset), effectiveAt: option(PastInstant), knownAt: option(PastInstant) },
     SumView,
-    { http: placed("/v1/sums/:prefix") }
+    { http: placed("/v1/sums/:prefix", {}, "/v1/sums") }
   ),
   contraBalances: query(
     "What came in from outside and went out, by contra account and asset.",

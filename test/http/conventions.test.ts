@@ -35,6 +35,8 @@ const openAccount = (account: string) => ({
   commandId: `open-${account}`
 })
 
+const textOfBigInt = (_: string, value: unknown) => (typeof value === "bigint" ? String(value) : value)
+
 let made = 0
 /** An account of the test's own, with money in it. */
 const funded = Effect.fnUntraced(function* (amount = 1_000n) {
@@ -783,6 +785,25 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
           assert.strictEqual((yield* ask(wrong)).status, 400, wrong)
         const both = (yield* ask("version=1&knownAt=2026-01-01")).body.detail
         assert.strictEqual(both, "version: give exactly one of version and knownAt")
+      })
+    )
+  )
+
+  it.effect("about what all accounts have together is asked without a prefix", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        yield* funded()
+        const { sum } = yield* Ledger
+        for (const path of ["/v1/sums", "/v1/sums/"]) {
+          const { status, body } = yield* read(send(path))
+          assert.strictEqual(status, 200, path)
+          const expected = yield* sum("", { knownAt: Number(body.knownAt) })
+          assert.isAbove(expected.sums.length, 0)
+          assert.deepEqual(body.sums, JSON.parse(JSON.stringify(expected.sums, textOfBigInt)), path)
+        }
+        const one = yield* read(send("/v1/sums?asset=USD%2F2&prefix=h"))
+        assert.deepEqual([one.status, one.body.type], [400, "/docs#InvalidCommand"])
       })
     )
   )

@@ -40,7 +40,7 @@ const needing = (
 
 /** That of the queries of a route, which are all of one scope. */
 const scopeOfQueries = (identifier: string): Scope => {
-  const { queries = [] } = queryRoutes.find(({ name }) => name === identifier) ?? {}
+  const { queries = [] } = queryRoutes.find((route) => route.identifier === identifier) ?? {}
   const [scope, ...others] = new Set(queries.map(({ query }) => query.scope))
   if (scope === undefined || others.length > 0) throw new Error(`the route ${identifier} must have one scope`)
   return scope

@@ -17,8 +17,12 @@ interface NamedQuery {
 }
 
 export interface QueryRoute {
+  /** That of its operation. */
+  readonly identifier: string
   /** Of its first query. */
   readonly name: QueryName
+  /** The ids that its path does not carry, because they are empty. */
+  readonly emptyIds: Readonly<Record<string, "">>
   readonly path: `/v1/${string}`
   readonly queries: ReadonlyArray<NamedQuery>
   /** The answer is a stream, and nothing else. */
@@ -39,8 +43,14 @@ const makeRoutes = (): ReadonlyArray<QueryRoute> => {
   const routes = new Map<string, QueryRoute>()
   for (const [name, query] of queryEntries) {
     const path = pathOf(name, query)
-    const first = routes.get(path) ?? { name, path, queries: [], isStream: query.isStream }
+    const route = { identifier: name, name, emptyIds: {}, path, queries: [], isStream: query.isStream }
+    const first = routes.get(path) ?? route
     routes.set(path, { ...first, queries: [...first.queries, { name, query }] })
+    const { pathOfEmpty } = query.http
+    const [id] = Object.keys(subjects[query.about])
+    if (pathOfEmpty === undefined || id === undefined) continue
+    const ofEmpty = { identifier: `${name}OfAll`, emptyIds: { [id]: "" }, path: pathOfEmpty } as const
+    routes.set(pathOfEmpty, { ...route, ...ofEmpty, queries: [{ name, query }] })
   }
   return [...routes.values()]
 }
@@ -91,12 +101,17 @@ const accountHeaders = {
   "chronicle-read-token": Schema.optional(Schema.String)
 }
 
+/** The answer of each query under the name of its component, which is one and the same on every route. */
+const components: ReadonlyMap<QueryName, Schema.Top> = new Map(
+  queryEntries.map(([name, { answer }]) => [
+    name,
+    foundOf(answer).found.annotate({ identifier: componentOf(name) })
+  ])
+)
+
 const answersOf = ({ queries, isStream, name }: QueryRoute): ReadonlyArray<Schema.Top> => {
   if (isStream) return queries.map(({ query }) => HttpApiSchema.StreamSse({ data: query.answer }))
-  const plain = queries.map((one) => {
-    const { found } = foundOf(one.query.answer)
-    return found.annotate({ identifier: componentOf(one.name) })
-  })
+  const plain = queries.map((one) => components.get(one.name) ?? one.query.answer)
   return [
     ...(hasETag(name) ? [HttpApiSchema.WithHeaders(Schema.Union(plain), accountHeaders)] : plain),
     ...(hasETag(name) ? [HttpApiSchema.Empty(304).annotate({ description: "The client has it." })] : []),
@@ -104,14 +119,16 @@ const answersOf = ({ queries, isStream, name }: QueryRoute): ReadonlyArray<Schem
   ]
 }
 
-const paramsOf = ({ queries }: QueryRoute): Schema.Struct.Fields => {
+const paramsOf = ({ emptyIds, queries }: QueryRoute): Schema.Struct.Fields => {
   const [first] = queries
-  return first === undefined ? {} : subjects[first.query.about]
+  return first === undefined || Object.keys(emptyIds).length > 0 ? {} : subjects[first.query.about]
 }
 
 /** Queries of one path are told apart in its description, by the parameters that choose them. */
-const wordsOf = ({ queries }: QueryRoute) => {
+const wordsOf = ({ emptyIds, queries }: QueryRoute) => {
   const [summary = ""] = queries.map(({ query }) => query.says)
+  const [id] = Object.keys(emptyIds)
+  if (id !== undefined) return { summary, description: `The same of the empty ${id}, which is that of all.` }
   if (queries.length === 1) return { summary }
   const lines = queries.map(({ query }, index) => {
     const chosen = Object.entries(query.http.chosenBy).map(([name, value]) => `\`${name}=${value}\``)
@@ -130,7 +147,7 @@ const queryEndpoint = (route: QueryRoute) => {
     querySchemaOf(route.queries.map((one) => one.query)),
     headersOf(route)
   ]
-  return HttpApiEndpoint.get(route.name, route.path, {
+  return HttpApiEndpoint.get(route.identifier, route.path, {
     ...(Object.keys(params).length === 0 ? {} : { params }),
     query,
     ...(Object.keys(headers).length === 0 ? {} : { headers }),

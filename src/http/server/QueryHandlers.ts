@@ -166,7 +166,7 @@ const answerOnce = (guarded: GuardedLedger, route: QueryRoute) =>
     const choice = chooseQuery(route.queries, given)
     if (choice === undefined) return yield* contradiction(given)
     const { name } = choice.chosen
-    const payload = { ...params, ...choice.options }
+    const payload = { ...route.emptyIds, ...params, ...choice.options }
     const isEmpty = Object.keys(payload).length === 0
     const answer = yield* guarded.ask(caller, name, isEmpty ? undefined : payload)
     const value = yield* found(route, name, answer, params)
@@ -255,5 +255,5 @@ const makeHandle = Effect.gen(function* () {
 
 export const layer = serveGroup(
   "queries",
-  Effect.map(makeHandle, (handle) => new Map(queryRoutes.map((route) => [route.name, handle(route)])))
+  Effect.map(makeHandle, (handle) => new Map(queryRoutes.map((route) => [route.identifier, handle(route)])))
 )
