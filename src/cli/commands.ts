@@ -1,11 +1,11 @@
 /** How the commands that change accounts and move money are called: `open` to `close-account`. */
 import { Option, Result, Schema } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { FrozenSide } from "../domain/Command.ts"
+import { FrozenSide, ReversalNumber } from "../domain/Command.ts"
 import { AccountId, AccountOrContra, CommandId, ContraId, OriginalId, Version } from "../domain/Ids.ts"
 import { parseAsset } from "../domain/Money.ts"
 import { type Fault, parseDuration, toExchanges, toLegs } from "./DayFields.ts"
-import { accountArgument, instantFlag, jsonFlag, metadataFlag, Positive, wholeNumberFlag } from "./flags.ts"
+import { accountArgument, instantFlag, jsonFlag, metadataFlag, wholeNumberFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 import { assetIn, type MoneyText, parseMoneyText, unitsOf } from "./MoneyText.ts"
 import { holdList } from "./queries.ts"
@@ -166,7 +166,7 @@ const reverseFlags = {
   reason: Flag.String("reason").pipe(Flag.withDescription("Why; kept with the events")),
   n: wholeNumberFlag("n").pipe(
     Flag.withDescription("Which reversal of the original this is, counted from 1"),
-    Flag.withSchema(Positive),
+    Flag.withSchema(ReversalNumber),
     Flag.optional
   ),
   legs: Flag.String("legs").pipe(

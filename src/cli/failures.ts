@@ -47,6 +47,7 @@ const usageTags: ReadonlySet<unknown> = new Set([
   // Of the parts that only the commands that need them load.
   "ClusterSecurityInvalid",
   "LedgerUrlInvalid",
+  "ProjectionUnknown",
   "ServerSettingsInvalid"
 ])
 

@@ -95,7 +95,7 @@ const Milliseconds = Schema.Number.annotate({ message: millisecondsMessage }).ch
 )
 
 const reversalNumberMessage = "must be a whole number, 1 to 999"
-const ReversalNumber = Schema.Number.annotate({ message: reversalNumberMessage }).check(
+export const ReversalNumber = Schema.Number.annotate({ message: reversalNumberMessage }).check(
   Schema.isInt({ message: reversalNumberMessage }),
   Schema.isBetween({ minimum: 1, maximum: 999 }, { message: reversalNumberMessage })
 )

@@ -136,7 +136,7 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
         ]
       )
       const unknown = yield* ask(["rebuild", "nothing"])
-      assert.strictEqual(unknown.code, 1)
+      assert.strictEqual(unknown.code, 2)
       assert.include(unknown.stderr, 'there is no projection "nothing"')
     })
   )

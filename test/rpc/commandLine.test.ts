@@ -92,7 +92,8 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
           for (const account of ["hold:a", "hold:shop"])
             yield* ledger.dispatch({ _tag: "OpenAccount", account, asset: "USD/2", owner: "Ada" })
           yield* ledger.dispatch({ _tag: "Deposit", account: "hold:a", amount: 100_00n })
-          const until = ["--expires-in", "7 days", "--to", "hold:shop"]
+          // A hold is placed for whole milliseconds: for a part of one it is placed for one more.
+          const until = ["--expires-in", "604800000.5 millis", "--to", "hold:shop"]
           yield* json("hold", "place", "hold:a", "60", ...until, "--id", "hold-1")
           const adjusted = yield* json("hold", "adjust", "hold:a", "hold-1", "80.00")
           yield* ledger.balance("hold:a", { readToken: String(adjusted.readToken) })
@@ -294,10 +295,19 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
               ["reverse", "in-1", "--reason", "x", "--amount", "1", "--legs", "till:c=1"],
               /exclude each other/
             ],
+            [["reverse", "in-1", "--reason", "x", "--n", "1000"], /must be a whole number, 1 to 999/],
             [["update", "till:c", "--description", "x"], /--owner, --overdraft or --metadata/]
           ] as const)
             failed(yield* run(args, { env: { CHRONICLE_RPC_URL: "tcp://127.0.0.1:1" } }), 2, words)
           failed(yield* run(spend, { env: { ...env, CHRONICLE_RPC_CA: "none.pem" } }), 2, /CHRONICLE_RPC_CA/)
+          const paces = ["--rate", "1", "--concurrency", "1"]
+          const load = yield* run(["loadtest", "--scenario", "transfers-hot", ...paces, "--json"])
+          const reason = "--rate and --concurrency exclude each other: an open loop, or a closed one"
+          assert.deepEqual(failedAsJson(load, 2, /--rate and --concurrency/), {
+            _tag: "OptionsInvalid",
+            message: reason,
+            reason
+          })
           assert.strictEqual((yield* ledger.strongBalance("till:c")).version, 1)
         })
       ),

@@ -169,7 +169,11 @@ export const placeHold = ({
           _tag: "PlaceHold" as const,
           account,
           ...money,
-          ...given({ expiresAt, expiresIn: Option.map(expiresIn, Duration.toMillis) }),
+          // In whole milliseconds, of which a part counts for one, as in a day file.
+          ...given({
+            expiresAt,
+            expiresIn: Option.map(expiresIn, (time) => Math.ceil(Duration.toMillis(time)))
+          }),
           ...given({ to, description }),
           ...given({ metadata })
         })),

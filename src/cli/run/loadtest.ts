@@ -1,6 +1,5 @@
 /** `chronicle loadtest`: loads a node or several, prints the figures, and proves that every invariant held. */
 import { Clock, Config, Effect, FileSystem, identity, Option, Path } from "effect"
-import { CliError } from "effect/cli"
 import { printInstant } from "../../domain/Ids.ts"
 import { wholeIdSegments } from "../../domain/Shard.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
@@ -13,7 +12,7 @@ import { makeProgress } from "../../loadtest/Progress.ts"
 import { renderReport } from "../../loadtest/Report.ts"
 import { ownStack } from "../../loadtest/Services.ts"
 import type { LoadSettings, Pace } from "../../loadtest/Settings.ts"
-import { LoadTestFailed } from "../failures.ts"
+import { LoadTestFailed, OptionsInvalid } from "../failures.ts"
 import { concurrencyDefault, type LoadTestFlags } from "../loadtest.ts"
 import { printJson } from "../Output.ts"
 import { printOutcome } from "./LoadTestOutput.ts"
@@ -30,17 +29,17 @@ const toSettings = Effect.fnUntraced(function* (asked: Omit<LoadTestFlags, "repo
   const { scenario, accounts, seed, repeats, intruder, affinity, callers, warmUp } = asked
   if (Option.isSome(asked.rate) && Option.isSome(asked.concurrency)) {
     const reason = "--rate and --concurrency exclude each other: an open loop, or a closed one"
-    return yield* new CliError.UserError({ cause: reason })
+    return yield* new OptionsInvalid({ reason })
   }
   if (asked.nodes > 1 && intruder > 0) {
     const reason = "--intruder is for one node: those of a cluster know of each other"
-    return yield* new CliError.UserError({ cause: reason })
+    return yield* new OptionsInvalid({ reason })
   }
   if (Option.getOrElse(asked.concurrency, () => concurrencyDefault) < asked.nodes) {
-    return yield* new CliError.UserError({ cause: "--concurrency must be a client for each node at least" })
+    return yield* new OptionsInvalid({ reason: "--concurrency must be a client for each node at least" })
   }
   if (affinity && scenario !== "transfers-uniform") {
-    return yield* new CliError.UserError({ cause: "--affinity is for transfers-uniform" })
+    return yield* new OptionsInvalid({ reason: "--affinity is for transfers-uniform" })
   }
   const pace: Pace = Option.isSome(asked.rate)
     ? { _tag: "Open", perSecond: asked.rate.value, outstandingMax }
