@@ -273,8 +273,6 @@ const longForAReason: { readonly [definition: string]: string } = {
     "the life of a lease from the grant to its return or expiry is read in one go",
   "src/actors/cluster/Peers.ts makePeers":
     "opening, keeping and dropping the one connection to a peer are steps of one state",
-  "src/actors/commands/CommandRouter.ts make":
-    "the routes of one command and of a batch, which share the same parts",
   "src/actors/commands/Forwarding.ts make":
     "asking an owner again until the deadline is one loop with its bookkeeping",
   "src/actors/commit/OwnershipBarrier.ts liftBars":

@@ -192,7 +192,11 @@ const standingOf = (outcome: Outcome | undefined): Standing => {
   return Result.isFailure(outcome) && saysNothingWasDone(outcome.failure) ? "over" : "settled"
 }
 
-const pick = (commands: ReadonlyArray<Command>, indices: ReadonlyArray<number>): ReadonlyArray<Command> =>
+/** Those of the commands that have these indices, which grow. */
+export const pick = (
+  commands: ReadonlyArray<Command>,
+  indices: ReadonlyArray<number>
+): ReadonlyArray<Command> =>
   indices.length === commands.length ? commands : indices.map((index) => commands[index] as Command) // the indices are those of commands
 
 /** The outcome of a command whose answer never came. */
