@@ -344,6 +344,20 @@ describe("the walk through the code", () => {
     assert.include(told, "PendingCommand")
     assert.strictEqual(told, diagramOf(lifecycle))
   })
+
+  it("finds the names of the glossary in the sources", () => {
+    const sources = trackedFiles().filter(({ path }) => isSource(path))
+    const rows = glossary.split("\n").filter((line) => line.startsWith("| "))
+    const names = rows.flatMap((row) => [...(row.split(" | ")[2] ?? "").matchAll(/`(\w+)`/g)])
+    assert.isAtLeast(names.length, 70)
+    for (const [, name = ""] of names) {
+      const word = new RegExp(`\\b${name}\\b`)
+      assert.isTrue(
+        sources.some(({ path, text }) => path.endsWith(`/${name}.ts`) || word.test(text)),
+        name
+      )
+    }
+  })
 })
 
 describe("CONTRIBUTING.md", () => {
@@ -367,6 +381,18 @@ describe("CONTRIBUTING.md", () => {
     for (const { name } of readdirSync("src", { withFileTypes: true }).filter((one) => one.isDirectory()))
       assert.match(page, new RegExp(`^(?:src/\\w+ +)*src/${name} `, "m"))
   })
+})
+
+it("a page links to files that are there", () => {
+  const pages = execFileSync("git", ["ls-files", "*.md"], { encoding: "utf8" }).trim().split("\n")
+  const dead = pages
+    .filter(existsSync)
+    .flatMap((path) =>
+      [...readFileSync(path, "utf8").matchAll(/\]\((?!\w+:|#)([^)#\s]+)/g)]
+        .filter(([, target = ""]) => !existsSync(join(dirname(path), target)))
+        .map(([, target]) => `${path}: ${target}`)
+    )
+  assert.deepEqual(dead, [])
 })
 
 it.each(["decisions", "measurements"])("the index of docs/%s has every note", (folder) => {
