@@ -4,6 +4,7 @@
  */
 import { Clock, Context, Effect, Layer, Semaphore } from "effect"
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
+import { forgetOldest } from "../../infra/config/ForgetOldest.ts"
 import { EventStore, type StoreUnavailable, type WriterId } from "../../infra/eventstore/EventStore.ts"
 
 export class KnownWriters extends Context.Service<
@@ -44,10 +45,7 @@ export class KnownWriters extends Context.Service<
           if (registered.has(writer)) known.add(writer)
           else foreign.set(writer, elapsedMsUnsafe(clock))
         }
-        for (const writer of known) {
-          if (known.size <= knownMax) break
-          known.delete(writer)
-        }
+        forgetOldest(known, knownMax)
       }, lock.withPermit)
 
       return {

@@ -9,6 +9,7 @@ import { type Folded, fold, type OpenedHead } from "../../domain/Books.ts"
 import type { AccountId, Version } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
+import { forgetOldest } from "../../infra/config/ForgetOldest.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
@@ -389,10 +390,7 @@ const makeRecentAccounts = (max: number) => {
     addUnsafe: (accounts: ReadonlyArray<AccountId>): void => {
       hasSome.openUnsafe()
       for (const account of accounts) recent.add(account)
-      for (const account of recent) {
-        if (recent.size <= max) break
-        recent.delete(account)
-      }
+      forgetOldest(recent, max)
     },
     takeUnsafe: (count: number): ReadonlyArray<AccountId> => {
       const taken = recent.values().take(count).toArray()
@@ -413,10 +411,7 @@ const makeComparedHeads = (max: number) => {
         const hash = heads.get(account)?.hash
         if (hash !== undefined) hashes.set(account, hash)
       }
-      for (const account of hashes.keys()) {
-        if (hashes.size <= max) break
-        hashes.delete(account)
-      }
+      forgetOldest(hashes, max)
     }
   }
 }
@@ -468,10 +463,7 @@ const makeProjectedHeadCache = (readModel: Pick<ProjectionModel, "look">, headsM
         heads.delete(head.account.id)
         heads.set(head.account.id, head)
       }
-      for (const account of heads.keys()) {
-        if (heads.size <= headsMax) break
-        heads.delete(account)
-      }
+      forgetOldest(heads, headsMax)
     },
     forgetUnsafe: (accounts: ReadonlyArray<AccountId>): void => {
       for (const account of accounts) heads.delete(account)

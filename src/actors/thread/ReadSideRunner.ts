@@ -10,6 +10,7 @@ import type { Position } from "../../domain/Receipt.ts"
 import type { Bus } from "../../infra/bus/Bus.ts"
 import { decodeCommits } from "../../infra/bus/BusMessage.ts"
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
+import { forgetOldest } from "../../infra/config/ForgetOldest.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import type { EventStore } from "../../infra/eventstore/EventStore.ts"
@@ -47,7 +48,7 @@ const makeAwaited = Effect.gen(function* () {
   const { tokenWaitersMax: waitersMax } = yield* ReadSideConfig
   const { queryDeadlineMs: waitMs } = yield* LedgerConfig
   const clock = yield* Clock.Clock
-  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const nowMs = () => elapsedMsUnsafe(clock)
   /** Of each account, since when which versions are waited for; the longest unused first. */
   const awaited = new Map<AccountId, Map<Version, number>>()
   let count = 0
@@ -113,10 +114,7 @@ const makeArrivals = Effect.fnUntraced(function* (post: Post) {
     reachedUnsafe: (account, version) => {
       recent.delete(account)
       recent.set(account, { version, atMs: elapsedMsUnsafe(clock) })
-      for (const oldest of recent.keys()) {
-        if (recent.size <= recentMax) break
-        recent.delete(oldest)
-      }
+      forgetOldest(recent, recentMax)
       if (awaited.isReached(account, version)) tell({ account, version })
     },
     setProjectedHereUnsafe: (partition, isHere) => post({ _tag: "ProjectedHere", partition, isHere }),

@@ -9,6 +9,8 @@ import { Clock, Context, Data, Deferred, Effect, Exit, Fiber, Latch, Layer, Opti
 import * as Worker from "effect/workers/Worker"
 import type { WorkerError } from "effect/workers/WorkerError"
 import { encodeCommits } from "../../infra/bus/BusMessage.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
+import { forgetOldest } from "../../infra/config/ForgetOldest.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import type { Commit, WriterId } from "../../infra/eventstore/EventStore.ts"
@@ -62,7 +64,7 @@ const noRelay: RelayStatus = {
 /** What is known of the thread. */
 const makeThreadState = Effect.gen(function* () {
   const clock = yield* Clock.Clock
-  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const nowMs = () => elapsedMsUnsafe(clock)
   let state: ThreadStatus["state"] = "starting"
   let heardAtMs = nowMs()
   let startedAtMs = heardAtMs
@@ -202,10 +204,7 @@ const makeCommitPump = Effect.gen(function* () {
     const last = Math.max(seq, handedOver.get(writer) ?? 0)
     handedOver.delete(writer)
     handedOver.set(writer, last)
-    for (const oldest of handedOver.keys()) {
-      if (handedOver.size <= writersMax) break
-      handedOver.delete(oldest)
-    }
+    forgetOldest(handedOver, writersMax)
   }
   /** Commits are noted before they are sent: if the thread ends meanwhile, its next life reads them from the log. */
   const sendAll = Effect.fnUntraced(function* <E>(send: (message: ToReadSide) => Effect.Effect<void, E>) {
@@ -349,7 +348,7 @@ const watch = Effect.fnUntraced(function* (
 ) {
   const { readSideHeapMib, readSideHungMs, readSideStartMs } = yield* ReadSideConfig
   const clock = yield* Clock.Clock
-  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const nowMs = () => elapsedMsUnsafe(clock)
   for (let lookedAtMs = nowMs(); ; lookedAtMs = nowMs()) {
     const nextMs = state.beatUnsafe()?.nextMs ?? beatMs
     const suspiciousMs = nextMs * suspiciousBeats
