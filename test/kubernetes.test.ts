@@ -96,17 +96,19 @@ const services = {
   CHRONICLE_READ_MODEL_URL: "postgresql://ledger@postgres:5432/chronicle",
   CHRONICLE_NATS_URL: "nats://chronicle@nats:4222"
 }
-/** The variables of the pod `ledger-1`, as Kubernetes makes them. */
-const variables = {
+/** The variables of the second pod of a set, as Kubernetes makes them. */
+const variablesOf = (set: string): Readonly<Record<string, string>> => ({
   ...settings,
   ...services,
   ...Object.fromEntries(
-    (containerOf("StatefulSet", "ledger").env ?? []).map(({ name, value }) => [
+    (containerOf("StatefulSet", set).env ?? []).map(({ name, value }) => [
       name,
-      value?.replace("$(CHRONICLE_NODE_NAME)", "ledger-1") ?? "ledger-1"
+      value?.replace("$(CHRONICLE_NODE_NAME)", `${set}-1`) ?? `${set}-1`
     ])
   )
-}
+})
+const variables = variablesOf("ledger")
+const sets = ["ledger", "read-side"]
 
 describe("the manifests for Kubernetes", () => {
   it("are all named by the kustomization, with the release of this version", () => {
@@ -135,7 +137,8 @@ describe("the manifests for Kubernetes", () => {
     const { serviceName } = Schema.decodeUnknownSync(
       Schema.Struct({ spec: Schema.Struct({ serviceName: Schema.String }) })
     )(bodyOf("StatefulSet", "ledger")).spec
-    assert.strictEqual(cluster?.host, `ledger-1.${serviceName}`)
+    const { namespace } = parse(read(`${folder}/kustomization.yaml`))
+    assert.strictEqual(cluster?.host, `ledger-1.${serviceName}.${namespace}.svc`)
     assert.strictEqual(cluster?.listenHost, "0.0.0.0")
     const { spec } = Schema.decodeUnknownSync(
       Schema.Struct({
@@ -143,6 +146,29 @@ describe("the manifests for Kubernetes", () => {
       })
     )(bodyOf("Service", serviceName))
     assert.deepEqual(spec, { clusterIP: "None", publishNotReadyAddresses: true })
+  })
+
+  it("name nodes and services by names for which the certificate of the guide is valid", async () => {
+    // Loaded here, for it opens no socket, as a file does that imports it.
+    const { checkServerIdentity } = await import("node:tls")
+    const [, names = assert.fail("the guide says which names")] =
+      /`(DNS:[^`]+)`/.exec(read("docs/operations.md")) ?? []
+    // As Node has it of a certificate with these names; of the rest it looks at nothing.
+    const certificate = { subject: {}, subjectaltname: names.replaceAll(",", ", ") } as Parameters<
+      typeof checkServerIdentity
+    >[1]
+    const ofNodes = sets.map((set) => variablesOf(set).CHRONICLE_CLUSTER_HOST ?? assert.fail(set))
+    const ofServices = manifests
+      .filter(({ kind, name }) => kind === "Service" && name !== "ledger")
+      .flatMap(({ name }) => [name, `${name}.chronicle.svc`])
+    const ofPeers = [...read(`${folder}/services.yaml`).matchAll(/[\w.-]+(?=:70\d0)/g)].map(([name]) => name)
+    assert.deepEqual(
+      [ofNodes.length, ofServices.length, ofPeers.length],
+      [2, 4, 1],
+      "none of them is overlooked"
+    )
+    for (const name of [...ofNodes, ...ofServices, ...ofPeers])
+      assert.isUndefined(checkServerIdentity(name, certificate)?.message, name)
   })
 
   it("open the ports that the settings name", () => {
@@ -192,7 +218,7 @@ describe("the manifests for Kubernetes", () => {
       )(bodyOf(kind, name))
       return spec[field]
     }
-    for (const set of ["ledger", "read-side"]) {
+    for (const set of sets) {
       const { labels } = podsOf("StatefulSet", set).metadata
       for (const kind of ["StatefulSet", "PodDisruptionBudget"]) {
         const { matchLabels } = Schema.decodeUnknownSync(Selector)(selectorOf(kind, set, "selector"))
@@ -211,7 +237,7 @@ describe("the manifests for Kubernetes", () => {
   })
 
   it("give nodes of the two roles the same but for their role, their probe and their memory", () => {
-    const [all, readSide] = ["ledger", "read-side"].map((set) => containerOf("StatefulSet", set))
+    const [all, readSide] = sets.map((set) => containerOf("StatefulSet", set))
     assert.deepEqual(readSide?.args, ["serve", "--role", "read-side"])
     assert.strictEqual(readSide?.readinessProbe?.httpGet.path, "/ready")
     const same = ({ args: _, readinessProbe: __, ...rest }: typeof Container.Type) => rest
