@@ -5,7 +5,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Option, Schema } from "effect"
 import { parse, parseAllDocuments } from "yaml"
 import packageJson from "../package.json" with { type: "json" }
+import { hardLimitMib } from "../src/actors/thread/HeapWatch.ts"
 import { clusterConfig, servicesConfig } from "../src/infra/config/Environment.ts"
+import { limitsOf } from "../src/infra/config/Limits.ts"
+import { readSideLimits } from "../src/infra/config/ReadSideConfig.ts"
 
 const root = join(import.meta.dirname, "..")
 const read = (file: string) => readFileSync(join(root, file), "utf8")
@@ -33,6 +36,7 @@ const Container = Schema.Struct({
     readOnlyRootFilesystem: Schema.Boolean,
     capabilities: Schema.Struct({ drop: Schema.Array(Schema.String) })
   }),
+  resources: Schema.Struct({ limits: Schema.Struct({ memory: Schema.String }) }),
   volumeMounts: Schema.optionalKey(
     Schema.Array(Schema.Struct({ name: Schema.String, mountPath: Schema.String }))
   )
@@ -121,7 +125,10 @@ describe("the manifests for Kubernetes", () => {
 
   it("set variables that the program reads, and leave none out that has no default", () => {
     const sources = globSync("src/**/*.ts", { cwd: root }).map(read).join("\n")
-    for (const name of Object.keys(variables)) assert.include(sources, `"${name}"`)
+    // The names of limits are made of those of their fields.
+    const limits = read("docs/limits.md")
+    for (const name of Object.keys(variables))
+      assert.isTrue(sources.includes(`"${name}"`) || limits.includes(`| \`${name}\` |`), name)
     const provider = ConfigProvider.fromUnknown(variables)
     const { nodeName } = Effect.runSync(servicesConfig.parse(provider))
     assert.strictEqual(nodeName, "ledger-1")
@@ -169,6 +176,19 @@ describe("the manifests for Kubernetes", () => {
     )
     for (const name of [...ofNodes, ...ofServices, ...ofPeers])
       assert.isUndefined(checkServerIdentity(name, certificate)?.message, name)
+  })
+
+  it("leave the thread of commands half of the memory beside the heap of the read side's thread", () => {
+    const { readSideHeapMib } = Effect.runSync(
+      limitsOf(readSideLimits).pipe(
+        Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown(settings))
+      )
+    )
+    for (const set of sets) {
+      const [, gib = assert.fail(set)] =
+        /^(\d+)Gi$/.exec(containerOf("StatefulSet", set).resources.limits.memory) ?? []
+      assert.isAtMost(hardLimitMib(readSideHeapMib) * 2, Number(gib) * 1_024, set)
+    }
   })
 
   it("open the ports that the settings name", () => {
@@ -240,7 +260,7 @@ describe("the manifests for Kubernetes", () => {
     const [all, readSide] = sets.map((set) => containerOf("StatefulSet", set))
     assert.deepEqual(readSide?.args, ["serve", "--role", "read-side"])
     assert.strictEqual(readSide?.readinessProbe?.httpGet.path, "/ready")
-    const same = ({ args: _, readinessProbe: __, ...rest }: typeof Container.Type) => rest
+    const same = ({ args: _, readinessProbe: __, resources: ___, ...rest }: typeof Container.Type) => rest
     if (all === undefined || readSide === undefined) assert.fail("there are both")
     assert.deepEqual(same(readSide), same(all))
     const { patches } = parse(read(`${rolesFolder}/kustomization.yaml`))
