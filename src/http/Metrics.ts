@@ -1,11 +1,18 @@
 /** `GET /metrics`: what a node has done and how it is, in Prometheus' text format. */
-import { Clock, Context, Effect, Metric, Option } from "effect"
+import { Clock, Context, Effect, Layer, Metric, Option } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
 import { Dispatcher } from "../actors/commands/Dispatcher.ts"
 import { ReadSideHealth } from "../actors/projections/ReadSideHealth.ts"
 import { Webhooks } from "../actors/webhooks/Webhooks.ts"
-import { type Reading, readSideReadings, webhookReadings, writeSideReadings } from "./Readings.ts"
+import {
+  httpReadings,
+  type Reading,
+  readSideReadings,
+  webhookReadings,
+  writeSideReadings
+} from "./Readings.ts"
+import { HttpConnections } from "./server/HttpConnections.ts"
 import { onlyTrusted } from "./TrustedReaders.ts"
 
 /** Read for each scrape, so that they cost the write path nothing. */
@@ -65,7 +72,7 @@ const webhooks = Effect.gen(function* () {
 )
 
 /** The text of one scrape: the metrics of the host and of effect, the histograms of the commits, and all readings. */
-const scrape = Effect.gen(function* () {
+const scrape = Effect.fnUntraced(function* ({ countsUnsafe }: HttpConnections["Service"]) {
   const dispatcher = yield* Effect.serviceOption(Dispatcher)
   const readSide = yield* Effect.flatMap(ReadSideHealth, ({ report }) => report)
   const registry: Metric.MetricRegistry = new Map(yield* Metric.MetricRegistry)
@@ -78,18 +85,23 @@ const scrape = Effect.gen(function* () {
     }),
     ...readSideReadings(readSide),
     ...(yield* webhooks),
+    ...httpReadings(countsUnsafe()),
     ...processReadings()
   ]
   for (const reading of readings) register(reading, context)
   return PrometheusMetrics.formatUnsafe(context)
 })
 
-export const metrics = HttpRouter.add(
-  "GET",
-  "/metrics",
-  onlyTrusted(
-    Effect.map(scrape, (text) =>
-      HttpServerResponse.text(text, { contentType: "text/plain; version=0.0.4; charset=utf-8" })
+export const metrics = Layer.unwrap(
+  Effect.map(HttpConnections, (connections) =>
+    HttpRouter.add(
+      "GET",
+      "/metrics",
+      onlyTrusted(
+        Effect.map(scrape(connections), (text) =>
+          HttpServerResponse.text(text, { contentType: "text/plain; version=0.0.4; charset=utf-8" })
+        )
+      )
     )
   )
 )

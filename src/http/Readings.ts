@@ -151,6 +151,19 @@ export const readSideReadings = (report: ReadSideReport): ReadonlyArray<Reading>
   ]
 }
 
+/** What the HTTP server refused or closed at a bound of its own. */
+export const httpReadings = (
+  counts: ReadonlyArray<readonly [bound: string, count: number]>
+): ReadonlyArray<Reading> =>
+  counts.map(([bound, count]) =>
+    counter(
+      "http_refused",
+      count,
+      "Connections, requests, streams and answers that the HTTP server refused or ended at a bound, by bound",
+      { bound }
+    )
+  )
+
 /** Readings of all webhooks of the ledger; each node reads them from the same rows. */
 export const webhookReadings = (
   { delivered, failed, endpoints, waitingSince }: WebhookSummary,

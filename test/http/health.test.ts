@@ -3,10 +3,12 @@ import { assert, it, layer } from "@effect/vitest"
 import { Effect, Layer, Option } from "effect"
 import { HttpRouter, HttpServer, HttpServerRequest } from "effect/http"
 import { Authenticator } from "../../src/access/Authenticator.ts"
+import { RefusalLog } from "../../src/access/RefusalLog.ts"
 import type { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
 import type { ReadSideHealth } from "../../src/actors/projections/ReadSideHealth.ts"
 import { Webhooks } from "../../src/actors/webhooks/Webhooks.ts"
 import * as Health from "../../src/http/Health.ts"
+import { HttpConnections } from "../../src/http/server/HttpConnections.ts"
 import { isTrusted } from "../../src/http/TrustedReaders.ts"
 import type { Bus } from "../../src/infra/bus/Bus.ts"
 import type { Ledger } from "../../src/Ledger.ts"
@@ -29,7 +31,11 @@ layer(memoryLedger, { excludeTestServices: true })(
         >()
         // Web requests have no address of a peer, so they are not from loopback.
         const { handler, dispose } = HttpRouter.toWebHandler(
-          Health.routes.pipe(Layer.provide(HttpServer.layerServices)),
+          Health.routes.pipe(
+            Layer.provide(HttpServer.layerServices),
+            Layer.provide(HttpConnections.layer),
+            Layer.provide(RefusalLog.layer(20))
+          ),
           { disableLogger: true }
         )
         yield* Effect.addFinalizer(() => Effect.promise(dispose))

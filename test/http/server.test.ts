@@ -142,7 +142,7 @@ layer(memoryLedger, { excludeTestServices: true })("an HTTP server", (it) => {
               return Effect.andThen(Deferred.await(gate), inside.strongBalance(id))
             }
           }
-          const { port } = yield* open({ ledger, limits: { inFlightPerConnectionMax: 3 } })
+          const { port, url } = yield* open({ ledger, limits: { inFlightPerConnectionMax: 3 } })
           const request = (last: boolean) =>
             `GET /v1/accounts/${account}?consistency=strong HTTP/1.1\r\nhost: 127.0.0.1\r\n${last ? "connection: close\r\n" : ""}\r\n`
           const answers = yield* Effect.forkChild(
@@ -155,6 +155,9 @@ layer(memoryLedger, { excludeTestServices: true })("an HTTP server", (it) => {
           assert.deepEqual(statusesOf(received), [200, 200, 200, 429, 429])
           assert.include(received, "this connection is full")
           assert.strictEqual(asked, 3)
+          const metrics = yield* Effect.promise(async () => (await fetch(`${url}/metrics`)).text())
+          assert.match(metrics, /^chronicle_http_refused_total\{bound="requests"\} 2$/m)
+          assert.match(metrics, /^chronicle_http_refused_total\{bound="bodies"\} 0$/m)
         })
       )
   )

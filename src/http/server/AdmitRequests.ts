@@ -63,12 +63,17 @@ export const layer: Layer.Layer<Admission, never, Authenticator | RefusalLog | H
       ): Result.Result<Caller, RequestError> => {
         if (connections.isClosingUnsafe())
           return Result.fail(new Unavailable({ what: "this node", reason: "it is closing" }))
-        if (connections.isFullUnsafe(request))
+        if (connections.isFullUnsafe(request)) {
+          connections.countUnsafe("requests")
           return Result.fail(new Overloaded({ what: "this connection", retryAfterMs }))
+        }
         const fault = authenticator.isGuarded ? undefined : webPageFault(request)
         if (fault !== undefined) return Result.fail(new Forbidden({ caller: "a web page", reason: fault }))
         const { identity } = connections.stateOf(request)
-        return authenticator.admitUnsafe(scope, request.headers.authorization, identity)
+        const admitted = authenticator.admitUnsafe(scope, request.headers.authorization, identity)
+        if (Result.isFailure(admitted) && admitted.failure._tag === "Overloaded")
+          connections.countUnsafe("rate")
+        return admitted
       }
 
       /** A connection that is refused too often is closed, as is one that comes while the node closes. */

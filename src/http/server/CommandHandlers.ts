@@ -44,7 +44,9 @@ const makeSendOne = Effect.gen(function* () {
     const request = yield* HttpServerRequest.HttpServerRequest
     const caller = yield* CurrentCaller
     const { params } = yield* HttpRouter.RouteContext
-    const text = yield* readBody(connections, request, "application/json", bodyBytesMax)
+    // Until it is answered: what is decoded of it is there as long.
+    const room = yield* connections.openBody(request, caller, "command")
+    const text = yield* readBody(room, request, "application/json", bodyBytesMax)
     const body = yield* Effect.fromResult(parseJson(text))
     const fields = tag === undefined ? params : { ...params, _tag: tag }
     const command = yield* Effect.fromResult(commandOf(body, fields, request.headers))
@@ -187,7 +189,8 @@ const makeSendBatch = Effect.gen(function* () {
     for (const [header, field] of ofOneCommand)
       if (request.headers[header.toLowerCase()] !== undefined)
         return yield* InvalidCommand.at(header, `is not of a batch: each line has ${field} of its own`)
-    const text = yield* readBody(connections, request, "application/x-ndjson", batchBytesMax)
+    const room = yield* connections.openBody(request, caller, "batch")
+    const text = yield* readBody(room, request, "application/x-ndjson", batchBytesMax)
     let done = 0
     const results = sendInOrder(guarded, caller, text, { batchMax, bodyBytesMax, commandDeadlineMs }).pipe(
       Stream.map((some) => {

@@ -13,7 +13,7 @@ import { Overloaded } from "../../domain/Errors.ts"
 import { StuckPeers } from "../../infra/cluster/StuckPeers.ts"
 import { socketOf } from "../../infra/sockets/RequestSocket.ts"
 import { goesOn } from "../../infra/telemetry/GoesOn.ts"
-import { HttpConfig } from "./HttpLimits.ts"
+import { HttpConfig, type httpLimits } from "./HttpLimits.ts"
 
 /** Bytes that may wait for each peer besides: twice what a stream of events has waiting. */
 const besidesMax = 262_144
@@ -21,6 +21,18 @@ const besidesMax = 262_144
 const checkMs = 1_000
 /** What a caller is told to wait when a bound of the server is reached, in milliseconds. */
 const retryAfterMs = 1_000
+/** The share of the room for bodies that batches may have: what is left is there for single commands, whatever batches come. */
+const batchesShare = 0.75
+
+/** What is refused or closed because of a bound of this server: connections, requests of one of them, those beyond a caller's rate, … */
+const bounds = ["connections", "requests", "rate", "bodies", "streams", "answers"] as const
+type Bound = (typeof bounds)[number]
+
+/** The room for the body of one request. */
+export interface BodyRoom {
+  /** It has so many bytes from now on; fails, and has as many as before, where there are not so many. */
+  readonly resize: (bytes: number) => Effect.Effect<void, Overloaded>
+}
 
 export class HttpConnections extends Context.Service<
   HttpConnections,
@@ -36,10 +48,18 @@ export class HttpConnections extends Context.Service<
     readonly isFullUnsafe: (request: HttpServerRequest.HttpServerRequest) => boolean
     /** Counts and bounds the connections of a server for as long as the scope lives. */
     readonly watch: (server: Server) => Effect.Effect<void, never, Scope.Scope>
-    /** Takes room for the bytes of a body until the scope ends. */
-    readonly reserve: (bytes: number) => Effect.Effect<void, Overloaded, Scope.Scope>
+    /** Room for the body of a request until the scope ends, of which it has nothing yet. */
+    readonly openBody: (
+      request: HttpServerRequest.HttpServerRequest,
+      caller: Caller,
+      kind: "command" | "batch"
+    ) => Effect.Effect<BodyRoom, never, Scope.Scope>
     /** Takes room for one stream of a caller until the scope ends. */
     readonly openStream: (caller: Caller) => Effect.Effect<void, Overloaded, Scope.Scope>
+    /** Counts something that was refused because of a bound. */
+    readonly countUnsafe: (bound: Bound) => void
+    /** How often that happened, by bound. */
+    readonly countsUnsafe: () => ReadonlyArray<readonly [Bound, number]>
     readonly isClosingUnsafe: () => boolean
     /** Ends when the node begins to close: streams of events end with it. */
     readonly closing: Effect.Effect<void>
@@ -180,7 +200,7 @@ const closeAll = (sockets: ReadonlyArray<Socket>): Effect.Effect<void> =>
   })
 
 /** Watches the connections of a server: how many there are, and what waits for their peers, for how long and how much. */
-const makeWatch = Effect.fnUntraced(function* (answers: AnswersUnderWay) {
+const makeWatch = Effect.fnUntraced(function* (answers: AnswersUnderWay, count: (bound: Bound) => void) {
   const limits = yield* HttpConfig
   const refusals = yield* RefusalLog
   const clock = yield* Clock.Clock
@@ -191,6 +211,7 @@ const makeWatch = Effect.fnUntraced(function* (answers: AnswersUnderWay) {
     const onConnection = (socket: Socket): void => {
       const peer = socket.remoteAddress ?? "an unknown address"
       if (!ofPeers.take(peer)) {
+        count("connections")
         socket.destroy()
         run(refusals.log("http", peer, "too many connections"))
         return
@@ -208,6 +229,7 @@ const makeWatch = Effect.fnUntraced(function* (answers: AnswersUnderWay) {
         answers.beyond(limits.answersBytesMax),
         (socket) => {
           const peer = socket.remoteAddress ?? "an unknown address"
+          count("answers")
           socket.destroy()
           return refusals.log("http", peer, reason)
         },
@@ -225,42 +247,96 @@ const makeWatch = Effect.fnUntraced(function* (answers: AnswersUnderWay) {
   })
 })
 
+/** The room for bodies, of which each holder has a share, and batches together have one. */
+const makeBodies = (
+  { batchBytesMax, bufferBytesMax, bufferBytesPerCallerMax }: typeof httpLimits.schema.Type,
+  overloaded: (bound: Bound, what: string) => Effect.Effect<never, Overloaded>
+) => {
+  // One batch alone has room, however long those may be.
+  const perHolder = Math.max(bufferBytesPerCallerMax, batchBytesMax)
+  const all = new Shares(bufferBytesMax, perHolder)
+  const ofBatches = new Shares(
+    Math.max(bufferBytesMax * batchesShare, batchBytesMax),
+    Math.max(bufferBytesPerCallerMax * batchesShare, batchBytesMax)
+  )
+  return (holder: unknown, kind: "command" | "batch"): BodyRoom => {
+    let has = 0
+    const take = (bytes: number): boolean => {
+      if (kind === "batch" && !ofBatches.take(holder, bytes)) return false
+      if (all.take(holder, bytes)) return true
+      if (kind === "batch") ofBatches.giveBack(holder, bytes)
+      return false
+    }
+    const giveBack = (bytes: number): void => {
+      all.giveBack(holder, bytes)
+      if (kind === "batch") ofBatches.giveBack(holder, bytes)
+    }
+    return {
+      resize: (bytes) =>
+        Effect.suspend(() => {
+          if (bytes > has && !take(bytes - has))
+            return overloaded("bodies", "the room for bodies of requests")
+          if (bytes < has) giveBack(has - bytes)
+          has = bytes
+          return Effect.void
+        })
+    }
+  }
+}
+
 const make = Effect.gen(function* () {
   const limits = yield* HttpConfig
   const closing = yield* Deferred.make<void>()
   const states = new WeakMap<Socket, ConnectionState>()
-  const bodies = new Shares(limits.bufferBytesMax, limits.bufferBytesMax)
+  const counts = new Map<Bound, number>(bounds.map((bound) => [bound, 0]))
+  const countUnsafe = (bound: Bound): void => void counts.set(bound, (counts.get(bound) ?? 0) + 1)
+  const overloaded = (bound: Bound, what: string) =>
+    Effect.suspend(() => {
+      countUnsafe(bound)
+      return Effect.fail(new Overloaded({ what, retryAfterMs }))
+    })
+  const bodyOf = makeBodies(limits, overloaded)
   const streams = new Shares(limits.streamsMax, limits.streamsPerCallerMax)
   const answers = new AnswersUnderWay()
-  const watch = yield* makeWatch(answers)
+  const watch = yield* makeWatch(answers, countUnsafe)
 
-  const held = (shares: Shares, holder: unknown, amount: number, what: string) =>
-    Effect.asVoid(
-      Effect.acquireRelease(
-        Effect.suspend(() =>
-          shares.take(holder, amount) ? Effect.void : Effect.fail(new Overloaded({ what, retryAfterMs }))
-        ),
-        () => Effect.sync(() => shares.giveBack(holder, amount))
-      )
-    )
+  const stateOf = (request: HttpServerRequest.HttpServerRequest): ConnectionState => {
+    const socket = socketOf(request)
+    if (socket === undefined) return newState()
+    const known = states.get(socket)
+    if (known !== undefined) return known
+    const state = newState()
+    states.set(socket, state)
+    return state
+  }
 
   return {
-    stateOf: (request) => {
-      const socket = socketOf(request)
-      if (socket === undefined) return newState()
-      const known = states.get(socket)
-      if (known !== undefined) return known
-      const state = newState()
-      states.set(socket, state)
-      return state
-    },
+    stateOf,
     isFullUnsafe: (request) => {
       const socket = socketOf(request)
       return socket !== undefined && answers.count(socket) > limits.inFlightPerConnectionMax
     },
     watch,
-    reserve: (bytes) => held(bodies, bodies, bytes, "the room for bodies of requests"),
-    openStream: (caller) => held(streams, caller, 1, `the number of streams of ${caller.name}`),
+    // Without tokens all callers are one: each connection has a share then.
+    openBody: (request, caller, kind) =>
+      Effect.acquireRelease(
+        Effect.sync(() => bodyOf(caller.isAuthenticated ? caller : stateOf(request), kind)),
+        // To have less never fails.
+        ({ resize }) => Effect.ignore(resize(0))
+      ),
+    openStream: (caller) =>
+      Effect.asVoid(
+        Effect.acquireRelease(
+          Effect.suspend(() =>
+            streams.take(caller)
+              ? Effect.void
+              : overloaded("streams", `the number of streams of ${caller.name}`)
+          ),
+          () => Effect.sync(() => streams.giveBack(caller))
+        )
+      ),
+    countUnsafe,
+    countsUnsafe: () => [...counts],
     isClosingUnsafe: () => answers.isClosing,
     closing: Deferred.await(closing),
     close: Effect.suspend(() => {

@@ -13,6 +13,10 @@ export const httpLimits = limitGroup("CHRONICLE_HTTP", {
   bodyBytesMax: limit(131_072, "Bytes of the body of one command."),
   batchBytesMax: limit(4_194_304, "Bytes of the body of one `/v1/batch`."),
   bufferBytesMax: limit(134_217_728, "Bytes of bodies that all requests of the node may hold together."),
+  bufferBytesPerCallerMax: limit(
+    33_554_432,
+    "Bytes of bodies that the requests of one caller may hold together; without tokens those of one connection. Batches have three quarters of this and of the bound of all at most, though one always has room."
+  ),
   answersBytesMax: limit(
     268_435_456,
     "Bytes of answers that wait for all peers of the node together, beyond 256 KiB for each. Where it is reached, as is looked at once a second, the connections are closed for which most waits."

@@ -40,7 +40,8 @@ const makeCreate = Effect.gen(function* () {
   return Effect.gen(function* () {
     const request = yield* HttpServerRequest.HttpServerRequest
     const caller = yield* CurrentCaller
-    const text = yield* readBody(connections, request, "application/json", bodyBytesMax)
+    const room = yield* connections.openBody(request, caller, "command")
+    const text = yield* readBody(room, request, "application/json", bodyBytesMax)
     const json = yield* Effect.fromResult(parseJson(text))
     const input = yield* Effect.mapError(decodeInput(json, strictFor(json)), refuse)
     if (!mayFollow(caller, input.prefix ?? ""))
