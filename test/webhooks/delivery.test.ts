@@ -1,7 +1,7 @@
 /** Webhooks in virtual time: each event once the endpoint takes it, in order, after pauses, and after the death of a node. */
 import { createHmac, timingSafeEqual } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Fiber, Latch, Logger, Redacted, References, Stream } from "effect"
+import { Clock, Effect, Fiber, Latch, Logger, Redacted, References, Result, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import type { LogStep } from "../../src/actors/subscriptions/LogFollower.ts"
 import { Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
@@ -588,6 +588,32 @@ describe("a webhook", () => {
       assert.deepInclude(JSON.parse(seen?.body ?? ""), { type: "ping", data: { webhook: id } })
       assert.isUndefined(yield* webhooks.test("wh_none"))
     }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
+  )
+
+  it.effect("is tried once at a time, and so are no more at once than attempts may be", () =>
+    Effect.gen(function* () {
+      const { endpoint, webhooks, made } = yield* begin({}, {}, {})
+      const [first = "", second = "", third = ""] = made.map(({ webhook }) => webhook.id)
+      endpoint.answer = () => "hangs"
+      const test = (id: string) =>
+        Effect.forkChild(Effect.result(webhooks.test(id)), { startImmediately: true })
+      const [hanging, other] = [yield* test(first), yield* test(second)]
+      yield* pass(1_000)
+      for (const [id, what] of [
+        [first, `the number of tests of ${first}`],
+        [third, "the number of tests of webhooks"]
+      ] as const) {
+        const refused = yield* Effect.flip(webhooks.test(id))
+        assert.deepInclude(refused, { _tag: "Overloaded", what })
+      }
+      assert.strictEqual(endpoint.underWay, 2)
+      yield* pass(15_000)
+      for (const one of [hanging, other]) assert.isTrue(Result.isSuccess(yield* Fiber.join(one)))
+      endpoint.answer = () => 204
+      const again = yield* test(first)
+      yield* pass(1_000)
+      assert.deepInclude(Result.getOrThrow(yield* Fiber.join(again)), { isDelivered: true })
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld({ attemptsMax: 2 })))
   )
 })
 

@@ -1,7 +1,7 @@
 /** What is done with the endpoints of webhooks: make, list, try, pause, resume and delete them, and give them new secrets. */
 import { Clock, Context, Effect, Layer, Redacted, Result } from "effect"
 import * as SecureRandom from "effect/crypto/SecureRandom"
-import { InvalidCommand, Unavailable, WebhookLimit } from "../../domain/Errors.ts"
+import { InvalidCommand, Overloaded, Unavailable, WebhookLimit } from "../../domain/Errors.ts"
 import { printable } from "../../domain/Printable.ts"
 import {
   headersOf,
@@ -39,8 +39,11 @@ export class Webhooks extends Context.Service<
     readonly list: Effect.Effect<ReadonlyArray<WebhookView>, Unavailable>
     /** Undefined, here and below, where there is no such endpoint. */
     readonly find: (id: string) => Found<WebhookView>
-    /** Sends a message of the type `ping` at once, past those that wait, and tells how that went. */
-    readonly test: (id: string) => Found<Attempt>
+    /**
+     * Sends a message of the type `ping` at once, past those that wait, and tells how that went. `Overloaded` while the same endpoint is
+     * tested, or as many others as there may be attempts.
+     */
+    readonly test: (id: string) => Effect.Effect<Attempt | undefined, Unavailable | Overloaded>
     /** Tells it nothing until it is resumed; then all that happened meanwhile. */
     readonly pause: (id: string) => Found<WebhookView>
     /** Goes on after a pause or an end; of one that is active, makes the next attempt at once. */
@@ -108,6 +111,30 @@ const makeChange =
       return send(false)
     })
 
+/** What a caller is told to wait whose test is one too many, in milliseconds. */
+const retryAfterMs = 1_000
+
+/** Tests under way, so many at once and one an endpoint: each waits as long as an endpoint may take for an answer. */
+const makeBoundTests = (max: number) => {
+  const underWay = new Set<string>()
+  const begin = (id: string) =>
+    Effect.suspend(() => {
+      const isTested = underWay.has(id)
+      if (isTested || underWay.size >= max) {
+        const what = isTested ? `the number of tests of ${id}` : "the number of tests of webhooks"
+        return Effect.fail(new Overloaded({ what, retryAfterMs }))
+      }
+      underWay.add(id)
+      return Effect.void
+    })
+  return <A, E>(id: string, test: Effect.Effect<A, E>): Effect.Effect<A, E | Overloaded> =>
+    Effect.acquireUseRelease(
+      begin(id),
+      () => test,
+      () => Effect.sync(() => underWay.delete(id))
+    )
+}
+
 const secretBytes = 32
 
 const makeCreate = Effect.fnUntraced(function* (newSecret: Effect.Effect<Redacted.Redacted>) {
@@ -163,7 +190,8 @@ const make = Effect.gen(function* () {
   const shown = (found: Found<WebhookRow>): Found<WebhookView> =>
     Effect.map(found, (row) => (row === undefined ? undefined : viewOf(row)))
 
-  const test = Effect.fn("Webhooks.test")(function* (id: string) {
+  const boundTests = makeBoundTests(limits.attemptsMax)
+  const sendTest = Effect.fn("Webhooks.test")(function* (id: string) {
     const row = yield* Effect.mapError(store.find(id), unavailable)
     if (row === undefined) return undefined
     const secrets = secretsAt(row, yield* Clock.currentTimeMillis)
@@ -189,7 +217,7 @@ const make = Effect.gen(function* () {
     create: yield* makeCreate(newSecret),
     list: Effect.mapBoth(store.list, { onFailure: unavailable, onSuccess: (rows) => rows.map(viewOf) }),
     find: (id) => shown(Effect.mapError(store.find(id), unavailable)),
-    test,
+    test: (id) => boundTests(id, sendTest(id)),
     pause: (id) => shown(change(() => store.setState(id, "paused"))),
     resume: (id) => shown(change(() => store.setState(id, "active"))),
     rotate,

@@ -3,7 +3,7 @@ import { Effect, Redacted, Schema } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { type Caller, mayName } from "../../access/Tokens.ts"
 import { type NewSecret, Webhooks } from "../../actors/webhooks/Webhooks.ts"
-import { Forbidden, type Unavailable } from "../../domain/Errors.ts"
+import { Forbidden, type Overloaded, type Unavailable } from "../../domain/Errors.ts"
 import { refuse, strictFor } from "../../domain/StrictDecoding.ts"
 import { WebhookInput, WebhookView } from "../../domain/Webhook.ts"
 import { CurrentCaller } from "../api/LedgerHttpApi.ts"
@@ -59,7 +59,7 @@ const makeHandles = Effect.gen(function* () {
 
   /** What is done with an endpoint that the caller may see. */
   const withOne = <A>(
-    act: (id: string) => Effect.Effect<A | undefined, Unavailable>,
+    act: (id: string) => Effect.Effect<A | undefined, Unavailable | Overloaded>,
     answer: (done: A) => Response
   ): Answered =>
     Effect.gen(function* () {

@@ -9,7 +9,7 @@ export const webhookLimits = limitGroup("CHRONICLE_WEBHOOK", {
   ),
   attemptsMax: limit(
     20,
-    "Attempts that are under way at once, one an endpoint at most; where it is not set, at least as many as there may be endpoints. Endpoints that fail or are slow have half of them at most."
+    "Attempts that are under way at once, one an endpoint at most; where it is not set, at least as many as there may be endpoints. Endpoints that fail or are slow have half of them at most. As many tests may be under way besides on each node, one an endpoint."
   ),
   attemptMs: limit(15_000, "How long an endpoint may take for an answer, connecting included."),
   answerBytesMax: limit(
