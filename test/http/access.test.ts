@@ -232,6 +232,14 @@ layer(memoryLedger, { excludeTestServices: true })("every route", (it) => {
         assert.strictEqual(yield* asked({ origin: "https://evil.example" }), 403)
         assert.strictEqual(yield* asked({ host: "evil.example" }), 403)
         assert.strictEqual(yield* asked({ host: "" }), 403, "names none by an empty name")
+        // As an image of the page, or a link in it, is asked for: without an origin.
+        for (const [site, status] of [
+          ["cross-site", 403],
+          ["same-site", 403],
+          ["same-origin", 200],
+          ["none", 200]
+        ] as const)
+          assert.strictEqual(yield* asked({ "sec-fetch-site": site }), status, site)
       })
     )
   )

@@ -112,6 +112,7 @@ it.effect(
         assert.isTrue(yield* trusted({ host: "[::1]:7080", origin: "http://[::1]:7080" }, guard))
         assert.isFalse(yield* trusted({ host: "evil.example:7080" }, guard), "a name that was rebound")
         assert.isFalse(yield* trusted({ host, origin: "https://evil.example" }, guard))
+        assert.isFalse(yield* trusted({ host, "sec-fetch-site": "cross-site" }, guard), "an image")
       }
       const authorization = "Bearer secret-reader"
       assert.isTrue(yield* trusted({ host: "ledger.example", authorization }, tokens), "through a proxy")
