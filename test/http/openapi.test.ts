@@ -2,6 +2,14 @@
 import { assert, layer } from "@effect/vitest"
 import { Validator } from "@seriousme/openapi-schema-validator"
 import { Effect } from "effect"
+import {
+  Indeterminate,
+  NotYetVisible,
+  Overloaded,
+  Unauthenticated,
+  Unavailable
+} from "../../src/domain/Errors.ts"
+import { problemResponse } from "../../src/http/server/Responses.ts"
 import { memoryLedger } from "../support/callers.ts"
 import { sendInMemory } from "../support/httpWorld.ts"
 
@@ -11,7 +19,7 @@ interface Operation {
   readonly summary?: string
   readonly description?: string
   readonly parameters?: ReadonlyArray<{ readonly name: string; readonly in: string }>
-  readonly responses: Readonly<Record<string, { readonly content?: object }>>
+  readonly responses: Readonly<Record<string, { readonly content?: object; readonly headers?: object }>>
 }
 type Schema = Readonly<Record<string, unknown>>
 interface OpenApi {
@@ -76,6 +84,29 @@ layer(memoryLedger)("/openapi.json", (it) => {
         const taken = parameters.filter((one) => one.in === "query").map(({ name }) => name)
         assert.includeMembers(taken, named, operationId)
       }
+    })
+  )
+
+  it.effect("declares the headers of problems that say what to do, and where what was made can be read", () =>
+    Effect.gen(function* () {
+      const { paths } = yield* fetched
+      const operations = Object.values(paths).flatMap((methods) => Object.values(methods))
+      const problems = [
+        new Unauthenticated({ reason: "no token" }),
+        new Overloaded({ what: "this node", retryAfterMs: 1 }),
+        new Unavailable({ what: "this node", reason: "it is closing" }),
+        new NotYetVisible({ wanted: "a@2", reached: "a@1" }),
+        new Indeterminate({ commandId: "c-1" })
+      ].map(problemResponse)
+      for (const { headers, status } of problems) {
+        const own = Object.keys(headers).filter((name) => !/^(cache-control|content-.*)$/.test(name))
+        const declared = operations.flatMap(({ responses }) => responses[status] ?? [])
+        assert.isAbove(declared.length, 10)
+        for (const answer of declared) assert.hasAllKeys(answer.headers ?? {}, own, String(status))
+      }
+      const made = paths["/v1/webhooks"]?.post?.responses["201"]
+      const rotated = paths["/v1/webhooks/{webhook}/rotate"]?.post?.responses["200"]
+      for (const answer of [made, rotated]) assert.hasAllKeys(answer?.headers ?? {}, ["location"])
     })
   )
 

@@ -81,7 +81,7 @@ export const openApiDocument = (isGuarded: boolean): Json => {
     ...rest,
     info: { ...document.info, description },
     ...(isGuarded ? { security: [{ bearer: [] }] } : {}),
-    paths: withoutOwnSecurity(document.paths),
+    paths: withOperations(document.paths, (operation) => withHeaders(withoutOwnSecurity(operation))),
     components: {
       ...document.components,
       securitySchemes: {
@@ -91,18 +91,56 @@ export const openApiDocument = (isGuarded: boolean): Json => {
   })
 }
 
+/** A header that an answer always has. */
+const header = (description: string, schema: Json = { type: "string" }): Json => ({
+  description,
+  required: true,
+  schema
+})
+
+const retryAfter = {
+  "retry-after": header("After so many seconds to come again.", { type: "integer", minimum: 1 })
+}
+const location = { location: header("Where the endpoint can be read.") }
+
+/** Headers of problems: several of them have one status, of which a schema could name those of one alone. */
+const headersByStatus: Readonly<Record<string, Json>> = {
+  "401": { "www-authenticate": header("How a token is shown.", { type: "string", const: "Bearer" }) },
+  "429": retryAfter,
+  "503": retryAfter,
+  "504": { link: header('Where the outcome of the command is told: `<path>; rel="status"`.') }
+}
+/** Headers of answers of which the command line, whose client is derived from the same schemas, takes the body alone. */
+const headersByAnswer: Readonly<Record<string, Json>> = {
+  "webhooks.createWebhook 201": location,
+  "webhooks.rotateWebhook 200": location
+}
+
+const withHeaders = (operation: Json): Json => {
+  const { operationId, responses } = operation
+  if (!isJson(responses)) return operation
+  const told = Object.entries(responses).map(([status, response]) => {
+    const further = { ...headersByStatus[status], ...headersByAnswer[`${operationId} ${status}`] }
+    if (!isJson(response) || Object.keys(further).length === 0) return [status, response]
+    const headers = { ...(isJson(response.headers) ? response.headers : {}), ...further }
+    return [status, { ...response, headers }]
+  })
+  return { ...operation, responses: Object.fromEntries(told) }
+}
+
 /** An operation with an empty list of its own would need no token. */
-const withoutOwnSecurity = (paths: unknown): unknown =>
+const withoutOwnSecurity = ({ security: _, ...operation }: Json): Json => operation
+
+const withOperations = (paths: unknown, change: (operation: Json) => Json): unknown =>
   isJson(paths)
     ? Object.fromEntries(
         Object.entries(paths).map(([path, methods]) => [
           path,
           Object.fromEntries(
-            Object.entries(isJson(methods) ? methods : {}).map(([method, operation]) => {
-              if (!isJson(operation)) return [method, operation]
-              const { security: _, ...rest } = operation
-              return [method, rest]
-            })
+            Object.entries(isJson(methods) ? methods : {}).map(([method, operation]) => [
+              method,
+              isJson(operation) ? change(operation) : operation
+            ])
           )
         ])
       )
