@@ -19,12 +19,14 @@ TOKEN = os.environ.get("TOKEN")
 
 
 class Problem(Exception):
-    """A problem document; `tag` names the error."""
+    """An answer that is an error. `tag` names it, where it is a problem document, and no answer of a proxy before the node."""
 
-    def __init__(self, document):
-        super().__init__(document["detail"])
-        self.tag = document["type"].rsplit("#", 1)[-1]
-        self.document = document
+    def __init__(self, error):
+        is_document = error.headers.get_content_type() == "application/problem+json"
+        self.status = error.code
+        self.document = json.load(error) if is_document else {}
+        self.tag = self.document.get("type", "").rsplit("#", 1)[-1]
+        super().__init__(self.document.get("detail", str(error)))
 
 
 def request(path, body=None, **headers):
@@ -39,19 +41,20 @@ def request(path, body=None, **headers):
         with urllib.request.urlopen(urllib.request.Request(URL + path, data, headers), timeout=30) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
-        raise Problem(json.load(error)) from None
+        raise Problem(error) from None
 
 
 def send(path, command_id, body):
     """Sends a command until its outcome is known. It may be sent as often as need be: its id makes it happen once.
 
-    A connection that ends before the answer leaves it unknown as well. What urllib raises for that is no URLError.
+    A fault of the node or of a proxy leaves the outcome unknown (500 and above), as does a connection that ends before the answer.
+    What urllib raises for that is no URLError.
     """
     for attempt in range(10):
         try:
             return request(path, body, idempotency_key=command_id)
         except (Problem, OSError, http.client.HTTPException) as error:
-            if isinstance(error, Problem) and error.tag not in ("Overloaded", "Unavailable", "Indeterminate"):
+            if isinstance(error, Problem) and error.status < 500 and error.tag != "Overloaded":
                 raise
             time.sleep(0.1 * 2**attempt)
     raise TimeoutError(command_id)

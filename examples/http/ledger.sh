@@ -4,8 +4,8 @@
 set -eu
 url=${1:-http://127.0.0.1:7080}
 
-send() { # path, command id, body: sent again with the same id it does nothing twice
-  curl -sS --fail-with-body "$url$1" -H 'content-type: application/json' -H "idempotency-key: $2" -d "$3"
+send() { # path, command id, body: sent again with the same id it does nothing twice, as --retry does after 429, 500, 502, 503 and 504
+  curl -sS --fail-with-body --retry 5 "$url$1" -H 'content-type: application/json' -H "idempotency-key: $2" -d "$3"
   echo
 }
 

@@ -16,17 +16,22 @@ const answerOf = (method: string, path: string, body: string): readonly [status:
   return [200, path.endsWith("/events") ? [] : { account: "py:ann", balance: "3750" }]
 }
 
-/** The ways in which a connection ends before all of the answer came. */
+/** The ways in which the outcome is not told: a connection that ends before all of the answer came, a fault of the node, one of a proxy. */
 const ends: ReadonlyArray<(response: ServerResponse) => void> = [
   (response) => response.socket?.end(),
   (response) => response.socket?.resetAndDestroy(),
   (response) => {
     response.writeHead(201, { "content-length": "100" })
     response.write('{"readToken":', () => response.socket?.end())
-  }
+  },
+  (response) => {
+    const document = { type: "/docs#InternalError", detail: "the server failed; its log says why" }
+    response.writeHead(500, { "content-type": "application/problem+json" }).end(JSON.stringify(document))
+  },
+  (response) => response.writeHead(502, { "content-type": "text/html" }).end("<h1>Bad Gateway</h1>")
 ]
 
-/** Ends the connection of each command once in each of these ways, then answers it. */
+/** Leaves the outcome of each command untold in two of these ways, each time in other ones, then answers it. */
 const makeAnswer = (sent: Map<string, number>) => (request: IncomingMessage, response: ServerResponse) => {
   let body = ""
   request.setEncoding("utf8").on("data", (text: string) => {
@@ -34,12 +39,14 @@ const makeAnswer = (sent: Map<string, number>) => (request: IncomingMessage, res
   })
   request.once("end", () => {
     const key = String(request.headers["idempotency-key"] ?? "")
-    const times = sent.get(key) ?? 0
-    const end = key === "" ? undefined : ends[times]
-    if (key !== "") sent.set(key, times + 1)
+    const times = (sent.get(key) ?? 0) + 1
+    if (key !== "") sent.set(key, times)
+    const end =
+      key === "" || times > 2 ? undefined : ends[([...sent.keys()].indexOf(key) + times) % ends.length]
     if (end !== undefined) return end(response)
     const [status, value] = answerOf(request.method ?? "", request.url ?? "", body)
-    response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(value))
+    const type = status < 400 ? "application/json" : "application/problem+json"
+    response.writeHead(status, { "content-type": type }).end(JSON.stringify(value))
   })
 }
 
@@ -64,7 +71,7 @@ it.live("the example in Python sends a command again whose answer was lost", () 
     assert.match(printed, /^balance py:ann 3750\nrefused InsufficientFunds\nevents \[\]\n$/)
     assert.deepEqual(
       [...sent].map(([id, times]) => `${id} ${times}`),
-      ["py-open-ann 4", "py-open-ben 4", "py-deposit 4", "py-transfer 4", "py-too-much 4"]
+      ["py-open-ann 3", "py-open-ben 3", "py-deposit 3", "py-transfer 3", "py-too-much 3"]
     )
   }).pipe(Effect.scoped)
 )
