@@ -1,5 +1,5 @@
 /** `GET /metrics`: what a node has done and how it is, in Prometheus' text format. */
-import { Clock, Context, Effect, Layer, Metric, Option } from "effect"
+import { Context, Effect, Layer, Metric, Option } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
 import { Dispatcher } from "../actors/commands/Dispatcher.ts"
@@ -65,7 +65,7 @@ const webhooksMs = 2_000
 /** What the read model's database has of them; none while it cannot be reached or does not answer. */
 const webhooks = Effect.gen(function* () {
   const summary = yield* Effect.flatMap(Webhooks, (service) => service.summary)
-  return webhookReadings(summary, yield* Clock.currentTimeMillis)
+  return webhookReadings(summary, summary.asOf)
 }).pipe(
   Effect.timeout(webhooksMs),
   Effect.catch((): Effect.Effect<ReadonlyArray<Reading>> => Effect.succeed([]))

@@ -1,13 +1,27 @@
 /** Webhooks in virtual time: each event once the endpoint takes it, in order, after pauses, and after the death of a node. */
 import { createHmac, timingSafeEqual } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Fiber, Latch, Logger, Redacted, References, Result, Stream } from "effect"
+import {
+  Clock,
+  Context,
+  Effect,
+  Fiber,
+  Latch,
+  Layer,
+  Logger,
+  Redacted,
+  References,
+  Result,
+  Stream
+} from "effect"
+import { SecureRandom } from "effect/crypto"
 import { TestClock } from "effect/testing"
 import type { LogStep } from "../../src/actors/subscriptions/LogFollower.ts"
 import { Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
 import { Webhooks } from "../../src/actors/webhooks/Webhooks.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import type { WebhookInput } from "../../src/domain/Webhook.ts"
+import { LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
 import { defaultReadSideLimits } from "../../src/infra/config/ReadSideConfig.ts"
 import { defaultWebhookLimits } from "../../src/infra/config/WebhookConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
@@ -569,6 +583,31 @@ describe("a webhook", () => {
       assert.deepEqual([isSigned(both, secret), isSigned(both, fresh)], [true, true])
       assert.deepEqual([isSigned(one, secret), isSigned(one, fresh)], [false, true])
     }).pipe(Effect.scoped, Effect.provide(webhookWorld(seldom)))
+  )
+
+  it.effect.each([-hourMs, hourMs])(
+    "waits, and has a former secret, as long as the event store's clock says, where the machine's is off by %i ms",
+    (offMs) =>
+      Effect.gen(function* () {
+        const { id } = yield* begin()
+        const right = yield* Clock.Clock
+        const machine = settable(right)
+        machine.set(offMs)
+        const of = Layer.fresh(Webhooks.layer).pipe(Layer.provide(SecureRandom.layerWebCrypto))
+        const built = yield* Effect.provideService(
+          Layer.build(of),
+          EventStore,
+          storeBy(right, yield* EventStore)
+        ).pipe(Effect.provideService(Clock.Clock, machine.clock))
+        const webhooks = Context.get(built, Webhooks)
+        yield* pass(1_000)
+        const { asOf } = yield* webhooks.summary
+        const rotated = yield* Effect.provideService(webhooks.rotate(id), Clock.Clock, machine.clock)
+        const { clockSkewMaxMs } = yield* LedgerConfig
+        const now = right.currentTimeMillisUnsafe()
+        assert.approximately(asOf, now, clockSkewMaxMs)
+        assert.approximately(rotated?.webhook.formerSecretUntil ?? 0, now + 24 * hourMs, 1_000)
+      }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
   )
 
   it.effect("can be tried by a ping at any time, which tells how it went", () =>

@@ -209,8 +209,8 @@ const makeAttempt = Effect.gen(function* () {
       const once = all.withPermits(1)(
         Effect.gen(function* () {
           yield* check
-          const secrets = secretsAt(row, yield* Clock.currentTimeMillis)
           const at = yield* attemptAt
+          const secrets = secretsAt(row, at)
           const begun = elapsedMsUnsafe(clock)
           const made = yield* send({ url: row.url, message, headers: headersOf(message, at, secrets) })
           isSlow = !made.isDelivered || elapsedMsUnsafe(clock) - begun > slowMs

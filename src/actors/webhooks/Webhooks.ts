@@ -2,6 +2,7 @@
 import { Clock, Context, Effect, Layer, Redacted, Result } from "effect"
 import * as SecureRandom from "effect/crypto/SecureRandom"
 import { InvalidCommand, Overloaded, Unavailable, WebhookLimit } from "../../domain/Errors.ts"
+import type { Instant } from "../../domain/Ids.ts"
 import { printable } from "../../domain/Printable.ts"
 import {
   headersOf,
@@ -13,7 +14,7 @@ import {
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { WebhookConfig, WebhookPolicy } from "../../infra/config/WebhookConfig.ts"
 import type { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
-import { makeAttemptClock } from "../../infra/eventstore/StoreClock.ts"
+import { makeAttemptClock, makeStoreNow } from "../../infra/eventstore/StoreClock.ts"
 import { endpointUrl } from "../../infra/webhooks/WebhookAddress.ts"
 import { type Attempt, WebhookSender } from "../../infra/webhooks/WebhookSender.ts"
 import { type WebhookRow, WebhookStore, type WebhookSummary } from "../../infra/webhooks/WebhookStore.ts"
@@ -25,6 +26,12 @@ export interface NewSecret {
   readonly webhook: WebhookView
   /** `whsec_` and 32 bytes in Base64. */
   readonly secret: Redacted.Redacted
+}
+
+/** Of all endpoints. */
+interface SummaryAsOf extends WebhookSummary {
+  /** Now by the event store's clock, within the skew bound: what waits is as old as its event is by that clock. */
+  readonly asOf: Instant
 }
 
 type Found<A> = Effect.Effect<A | undefined, Unavailable>
@@ -51,7 +58,7 @@ export class Webhooks extends Context.Service<
     /** Makes a new secret; for some time, messages are signed by the former one too. */
     readonly rotate: (id: string) => Found<NewSecret>
     readonly remove: (id: string) => Effect.Effect<boolean, Unavailable>
-    readonly summary: Effect.Effect<WebhookSummary, Unavailable>
+    readonly summary: Effect.Effect<SummaryAsOf, Unavailable>
   }
 >()("chronicle/actors/Webhooks") {
   static readonly layer = Layer.effect(
@@ -184,9 +191,11 @@ const make = Effect.gen(function* () {
   const random = yield* SecureRandom.SecureRandom
   const limits = yield* WebhookConfig
   const attemptAt = yield* makeAttemptClock
+  const storeNow = yield* makeStoreNow
+  const clock = yield* Clock.Clock
 
   const newSecret = Effect.map(random.randomBytes(secretBytes), (bytes) => Redacted.make(secretOf(bytes)))
-  const change = makeChange(yield* Clock.Clock)
+  const change = makeChange(clock)
   const shown = (found: Found<WebhookRow>): Found<WebhookView> =>
     Effect.map(found, (row) => (row === undefined ? undefined : viewOf(row)))
 
@@ -194,15 +203,16 @@ const make = Effect.gen(function* () {
   const sendTest = Effect.fn("Webhooks.test")(function* (id: string) {
     const row = yield* Effect.mapError(store.find(id), unavailable)
     if (row === undefined) return undefined
-    const secrets = secretsAt(row, yield* Clock.currentTimeMillis)
     const at = yield* attemptAt
+    const secrets = secretsAt(row, at)
     const message = pingMessage(`ping_${yield* random.uuidV7({})}`, id, at)
     return yield* sender.send({ url: row.url, message, headers: headersOf(message, at, secrets) })
   })
 
   const rotate = Effect.fn("Webhooks.rotate")(function* (id: string) {
     const secret = yield* newSecret
-    const until = (yield* Clock.currentTimeMillis) + limits.secretOverlapMs
+    // By the clock by which messages are signed, whichever machine does that.
+    const until = (yield* attemptAt) + limits.secretOverlapMs
     const webhook = yield* shown(change(() => store.rotate(id, secret, until)))
     return webhook === undefined ? undefined : { webhook, secret }
   })
@@ -222,6 +232,10 @@ const make = Effect.gen(function* () {
     resume: (id) => shown(change(() => store.setState(id, "active"))),
     rotate,
     remove,
-    summary: Effect.mapError(store.summary, unavailable)
+    summary: Effect.map(Effect.mapError(store.summary, unavailable), (summary) => ({
+      ...summary,
+      // The machine's until the store has told.
+      asOf: storeNow() ?? clock.currentTimeMillisUnsafe()
+    }))
   } satisfies Webhooks["Service"]
 })
