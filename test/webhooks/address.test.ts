@@ -1,7 +1,7 @@
 /** Which addresses webhooks are sent to: none but those of the public Internet, as they are at the moment of connecting. */
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
-import { endpointUrl, guardedLookup, isPublic } from "../../src/infra/webhooks/WebhookAddress.ts"
+import { endpointUrl, guardedLookup, isPublic, oneAtATime } from "../../src/infra/webhooks/WebhookAddress.ts"
 
 type LookupFunction = ReturnType<typeof guardedLookup>
 
@@ -121,4 +121,74 @@ describe("a name", () => {
       "127.0.0.1",
       4
     ]))
+})
+
+describe("lookups of names", () => {
+  /** A resolver that answers as the test says, and what was asked of it and told by it. */
+  const begin = () => {
+    let nowMs = 0
+    const begun: Array<string> = []
+    const told: Array<string> = []
+    let answer = (): void => {}
+    const resolve: LookupFunction = (name, _options, callback) => {
+      begun.push(name)
+      answer = () => callback(null, [{ address: "8.8.8.8", family: 4 }])
+    }
+    const lookup = guardedLookup(
+      strict,
+      oneAtATime(resolve, 15_000, () => nowMs)
+    )
+    return {
+      begun,
+      told,
+      ask: (...names: ReadonlyArray<string>) => {
+        for (const name of names)
+          lookup(name, {}, (error) => {
+            told.push(error === null ? name : error.message)
+          })
+      },
+      answerAfter: (ms: number) => {
+        nowMs += ms
+        answer()
+      }
+    }
+  }
+
+  it("are made one at a time, and once for all that ask for a name meanwhile", () => {
+    const { answerAfter, ask, begun, told } = begin()
+    ask("a.example", "b.example", "a.example")
+    assert.deepEqual(begun, ["a.example"])
+    ask("a.example")
+    answerAfter(10)
+    assert.deepEqual(told, ["a.example", "a.example", "a.example"])
+    assert.deepEqual(begun, ["a.example", "b.example"])
+    answerAfter(10)
+    ask("a.example")
+    assert.deepEqual(begun, ["a.example", "b.example", "a.example"])
+  })
+
+  it("are made behind all others of a name that was slow, until it is quick again", () => {
+    const { answerAfter, ask, begun } = begin()
+    ask("slow.example")
+    answerAfter(2_000)
+    ask("a.example", "slow.example", "b.example")
+    for (let left = 3; left > 0; left--) answerAfter(10)
+    assert.deepEqual(begun, ["slow.example", "a.example", "b.example", "slow.example"])
+    ask("c.example", "slow.example", "d.example")
+    for (let left = 3; left > 0; left--) answerAfter(10)
+    assert.deepEqual(begun.slice(4), ["c.example", "slow.example", "d.example"])
+  })
+
+  it("are not made any more for attempts that are over", () => {
+    const { answerAfter, ask, begun, told } = begin()
+    ask("a.example", "b.example")
+    answerAfter(15_000)
+    assert.deepEqual(begun, ["a.example"])
+    assert.deepEqual(told, [
+      "a.example",
+      "b.example was not looked up: the names of other webhooks take too long"
+    ])
+    ask("b.example")
+    assert.deepEqual(begun, ["a.example", "b.example"])
+  })
 })

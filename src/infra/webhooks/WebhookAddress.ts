@@ -2,7 +2,6 @@
  * Which addresses webhooks are sent to. A name is judged by the addresses that it has at the very moment of connecting, in the
  * resolver that the connection itself uses: one that had a public address when it was checked may have another by then (DNS rebinding).
  */
-import { lookup } from "node:dns"
 import { BlockList, isIP, type LookupFunction } from "node:net"
 import { Result } from "effect"
 import type { WebhookRules } from "../config/WebhookConfig.ts"
@@ -80,7 +79,7 @@ class AddressRefused extends Error {
 
 /** The resolver of connections: all addresses of a name, none of them where one is not allowed. */
 export const guardedLookup =
-  ({ allowPrivate }: Pick<WebhookRules, "allowPrivate">, resolve: LookupFunction = lookup): LookupFunction =>
+  ({ allowPrivate }: Pick<WebhookRules, "allowPrivate">, resolve: LookupFunction): LookupFunction =>
   (hostname, options, callback) =>
     resolve(hostname, { ...options, all: true }, (error, found, family) => {
       const addresses = Array.isArray(found) ? found : [{ address: found, family: family ?? 4 }]
@@ -98,3 +97,80 @@ export const guardedLookup =
       else if (options.all === true) callback(null, addresses)
       else callback(null, first.address, first.family)
     })
+
+/** A name that took longer, in milliseconds, is looked up behind all others. */
+const slowMs = 1_000
+/** So many slow names are remembered, those that were slow last. */
+const slowNamesMax = 100
+
+type Answer = Parameters<LookupFunction>[2]
+
+interface Asked {
+  readonly options: Parameters<LookupFunction>[1]
+  readonly answers: Array<{ readonly answer: Answer; readonly until: number }>
+}
+
+/** Nothing was looked up. */
+class LookupLate extends Error {
+  override readonly name = "LookupLate"
+}
+
+/**
+ * `resolve` for one name at a time. The system's resolver runs in threads that the whole process shares, at most two of them at once, and
+ * cannot be stopped: endpoints whose names resolve slowly would keep the connections of the node to its databases waiting, and each other. It
+ * is the system's all the same, which alone knows the machine's file of hosts and its search domains. The thread that delivers and the one
+ * that tests endpoints have a queue each.
+ *
+ * Lookups of a name that is asked for already get the same answer. A name whose lookups have all waited for longer than `waitMs` is not asked
+ * for any more, since their attempts are over. `nowMs`: time elapsed.
+ */
+export const oneAtATime = (resolve: LookupFunction, waitMs: number, nowMs: () => number): LookupFunction => {
+  /** By name, the one under way included. */
+  const asked = new Map<string, Asked>()
+  const slow = new Set<string>()
+  let isBusy = false
+
+  const forgetLate = (): void => {
+    const now = nowMs()
+    for (const [name, { answers }] of asked) {
+      if (answers.some(({ until }) => until > now)) continue
+      asked.delete(name)
+      for (const { answer } of answers)
+        answer(new LookupLate(`${name} was not looked up: the names of other webhooks take too long`), [])
+    }
+  }
+
+  const note = (name: string, tookMs: number): void => {
+    slow.delete(name)
+    if (tookMs < slowMs) return
+    const [oldest] = slow
+    if (slow.size >= slowNamesMax && oldest !== undefined) slow.delete(oldest)
+    slow.add(name)
+  }
+
+  const lookUpNext = (): void => {
+    if (isBusy) return
+    forgetLate()
+    const names = [...asked.keys()]
+    const name = names.find((one) => !slow.has(one)) ?? names[0]
+    const next = name === undefined ? undefined : asked.get(name)
+    if (name === undefined || next === undefined) return
+    isBusy = true
+    const begunMs = nowMs()
+    resolve(name, next.options, (error, found, family) => {
+      isBusy = false
+      asked.delete(name)
+      note(name, nowMs() - begunMs)
+      for (const { answer } of next.answers) answer(error, found, family)
+      lookUpNext()
+    })
+  }
+
+  return (name, options, answer) => {
+    const one = { answer, until: nowMs() + waitMs }
+    const known = asked.get(name)
+    if (known === undefined) asked.set(name, { options, answers: [one] })
+    else known.answers.push(one)
+    lookUpNext()
+  }
+}

@@ -2,6 +2,7 @@
  * Sends one message to an endpoint and tells how that went. Bounded in time and in what is read of the answer; redirects are not
  * followed, since they would lead past the check of the address.
  */
+import { lookup as systemLookup } from "node:dns"
 import type * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { Clock, Context, Effect, Layer, Option, Result, Stream } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
@@ -9,8 +10,9 @@ import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import type { WebhookMessage } from "../../domain/Webhook.ts"
+import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import { WebhookConfig, WebhookPolicy } from "../config/WebhookConfig.ts"
-import { endpointUrl, guardedLookup } from "./WebhookAddress.ts"
+import { endpointUrl, guardedLookup, oneAtATime } from "./WebhookAddress.ts"
 
 /** How an attempt went. `status` is absent where there was no answer. */
 export interface Attempt {
@@ -72,7 +74,9 @@ const over = (client: typeof NodeHttpClient) =>
   Layer.unwrap(
     Effect.gen(function* () {
       const { attemptMs, attemptsMax } = yield* WebhookConfig
-      const lookup = guardedLookup(yield* WebhookPolicy)
+      const clock = yield* Clock.Clock
+      const inTurn = oneAtATime(systemLookup, attemptMs, () => elapsedMsUnsafe(clock))
+      const lookup = guardedLookup(yield* WebhookPolicy, inTurn)
       const dispatcher = client.layerDispatcherOptions({
         connect: { lookup, timeout: attemptMs },
         connections: attemptsMax,
