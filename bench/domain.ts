@@ -1,7 +1,7 @@
 /** The steps of a command, measured one by one without store and fibers, so that a change shows in the step that it touches. */
 import { Result } from "effect"
 import type { Bench } from "tinybench"
-import { AccountActor, PendingCommand } from "../src/actors/accounts/Lifecycle.ts"
+import { AccountActor, type PendingCommand } from "../src/actors/accounts/Lifecycle.ts"
 import { CommitQueue } from "../src/actors/commit/CommitQueue.ts"
 import { type Account, evolve } from "../src/domain/Account.ts"
 import { type Command, fromHost } from "../src/domain/Command.ts"
@@ -13,11 +13,14 @@ import { holding } from "../src/domain/Holds.ts"
 import { AccountId, CommandId } from "../src/domain/Ids.ts"
 import { Asset } from "../src/domain/Money.ts"
 import { encodePayload, type StoredEvent } from "../src/domain/StoredEvent.ts"
+import { defaultLimits } from "../src/infra/config/LedgerConfig.ts"
 import { eventColumns } from "../src/infra/eventstore/SqlRows.ts"
+import { pendingOf } from "../test/support/CommandFixture.ts"
 
 const from = AccountId.make("bench-from")
 const to = AccountId.make("bench-to")
 const rowsOfBatch = 1_000
+const bytesMax = defaultLimits.batchBytesMax
 
 const opened = (id: AccountId): Account => ({
   _tag: "Opened",
@@ -97,8 +100,8 @@ export const addActors = (bench: Bench): void => {
   bench.add(
     "one turn: decide, evolve, encode, link both legs",
     () => {
-      decided = new PendingCommand(transfer, commandHash, 0)
-      decided.decide(actors, 1)
+      decided = pendingOf(transfer, commandHash)
+      decided.decide(actors, 1, bytesMax)
     },
     {
       // Not timed: takes the last turn back, so that each decides on the same state.
@@ -115,8 +118,8 @@ export const addActors = (bench: Bench): void => {
     const pair = [readyActor(AccountId.make(`a${index}`)), readyActor(AccountId.make(`b${index}`))]
     const [sender, receiver] = pair
     if (sender === undefined || receiver === undefined) throw new Error("a pair has two actors")
-    const pending = new PendingCommand({ ...transfer, from: sender.id, to: receiver.id }, commandHash, 0)
-    pending.decide(pair, 1)
+    const pending = pendingOf({ ...transfer, from: sender.id, to: receiver.id }, commandHash)
+    pending.decide(pair, 1, bytesMax)
     return pending
   })
   let queue = new CommitQueue()

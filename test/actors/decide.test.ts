@@ -1,8 +1,7 @@
 /** The decision of a command on its actors: what it changes, and what it leaves as it was. No store, no clock. */
 import { assert, describe, it } from "@effect/vitest"
-import { PendingCommand } from "../../src/actors/accounts/Lifecycle.ts"
 import { hashCommand } from "../../src/domain/HashChain.ts"
-import { CommandFixture } from "../support/CommandFixture.ts"
+import { CommandFixture, decideOn, pendingOf } from "../support/CommandFixture.ts"
 import { deposit, toCommand, transfer } from "../support/ledgerWorld.ts"
 
 const names = ["a", "b", "c", "d", "e"] as const
@@ -66,14 +65,14 @@ describe("a decision", () => {
         return Reflect.get(target, key)
       }
     })
-    const pending = new PendingCommand(throwing, hashCommand(command), 0)
+    const pending = pendingOf(throwing, hashCommand(command))
     const actors = [fixture.actor("a"), fixture.actor("b")]
     const before = actors.map(({ speculative, committed, uncommitted }) => ({
       speculative,
       committed,
       uncommitted
     }))
-    assert.throws(() => pending.decide(actors, 1_000), "a defect of the test")
+    assert.throws(() => decideOn(pending, actors, 1_000), "a defect of the test")
     assert.deepStrictEqual(
       actors.map(({ speculative, committed, uncommitted }) => ({ speculative, committed, uncommitted })),
       before
@@ -87,7 +86,7 @@ describe("a decision", () => {
   it("without one of its accounts is a defect", () => {
     const fixture = new CommandFixture(names)
     const command = toCommand(transfer("a", "b", 1n))
-    const pending = new PendingCommand(command, hashCommand(command), 0)
-    assert.throws(() => pending.decide([fixture.actor("a")], 1_000), "without account b")
+    const pending = pendingOf(command)
+    assert.throws(() => decideOn(pending, [fixture.actor("a")], 1_000), "without account b")
   })
 })

@@ -2,12 +2,13 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Result } from "effect"
 import { TestClock } from "effect/testing"
-import { type CommandExit, PendingCommand } from "../../src/actors/accounts/Lifecycle.ts"
+import type { CommandExit, PendingCommand } from "../../src/actors/accounts/Lifecycle.ts"
 import { InFlightCommands } from "../../src/actors/commands/InFlightCommands.ts"
 import { CommitQueue } from "../../src/actors/commit/CommitQueue.ts"
 import { Overloaded } from "../../src/domain/Errors.ts"
 import { hashCommand } from "../../src/domain/HashChain.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { pendingOf } from "../support/CommandFixture.ts"
 import { deposit, memoryStores, open, quiet, startNode, toCommand } from "../support/ledgerWorld.ts"
 
 const overloaded = Exit.fail(new Overloaded({ what: "memory for accounts", retryAfterMs: 1 }))
@@ -23,7 +24,7 @@ it("a repeat is not told that nothing was done, for the log holds it", () => {
     ]) {
       const inFlight = new InFlightCommands()
       const command = toCommand(deposit("a", 1n, "once"))
-      const pending = new PendingCommand(command, hashCommand(command), 1_000)
+      const pending = pendingOf(command, hashCommand(command), 1_000)
       const told: Array<string> = []
       pending.replyTo((exit) => told.push(tagOf(exit)))
       inFlight.add(pending)

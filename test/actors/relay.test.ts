@@ -165,14 +165,12 @@ describe("the relay", () => {
         let isAway = false
         const { relay, seqsOf } = yield* makeHarness(() => isAway)
         yield* Effect.gen(function* () {
-          const feed = yield* CommitFeed
           const [first, ...rest] = commitsOf(new EventWriter("w1"), 200)
           if (first !== undefined) yield* appendAndOffer(first)
           // The look at all tails, at the start, is over.
           yield* cursorIs("w1", 1)
           isAway = true
           for (const commit of rest) yield* appendAndOffer(commit)
-          assert.isAbove(feed.droppedUnsafe(), 100)
           isAway = false
           yield* cursorIs("w1", 200)
           assert.deepStrictEqual(seqsOf("w1"), upTo(200))

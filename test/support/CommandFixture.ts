@@ -1,6 +1,12 @@
 /** Actors of open accounts in memory and a commit queue, with no store and no clock, moved by their real transitions. */
-import { AccountActor, type CommitBatch, PendingCommand } from "../../src/actors/accounts/Lifecycle.ts"
+import {
+  AccountActor,
+  type CommitBatch,
+  type Continuation,
+  PendingCommand
+} from "../../src/actors/accounts/Lifecycle.ts"
 import { CommitQueue } from "../../src/actors/commit/CommitQueue.ts"
+import { accountsOf, type Command } from "../../src/domain/Command.ts"
 import { hashCommand } from "../../src/domain/HashChain.ts"
 import { emptyHead } from "../../src/domain/Head.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
@@ -9,6 +15,21 @@ import { deposit, open, toCommand } from "./ledgerWorld.ts"
 export type Input = Parameters<typeof toCommand>[0]
 
 const unbounded = { rowsMax: Number.POSITIVE_INFINITY, bytesMax: Number.POSITIVE_INFINITY }
+
+const nothingExecutes: Continuation = ({ command }) => {
+  throw new Error(`nothing executes command ${command.commandId}`)
+}
+
+/** A command that is never resumed: nothing makes it wait. */
+export const pendingOf = (
+  command: Command,
+  commandHash = hashCommand(command),
+  deadline = 0
+): PendingCommand => new PendingCommand(command, commandHash, deadline, accountsOf(command), nothingExecutes)
+
+/** Decides it, however large its events are. */
+export const decideOn = (pending: PendingCommand, actors: ReadonlyArray<AccountActor>, now: number): void =>
+  pending.decide(actors, now, Number.POSITIVE_INFINITY)
 
 /** Each account has a balance of 100. */
 export class CommandFixture {
@@ -35,8 +56,9 @@ export class CommandFixture {
 
   decide(input: Input): PendingCommand {
     const command = toCommand(input)
-    const pending = new PendingCommand(command, hashCommand(command), 0)
-    pending.decide(
+    const pending = pendingOf(command)
+    decideOn(
+      pending,
       pending.accounts.map((id) => this.actor(id)),
       this.now
     )

@@ -92,10 +92,6 @@ const none: ReadonlyArray<never> = []
 
 const illegal = (what: string, phase: string): Error => new Error(`${what} cannot happen in phase ${phase}`)
 
-const noContinuation: Continuation = ({ command }) => {
-  throw new Error(`nothing executes command ${command.commandId}`)
-}
-
 /**
  * One command in flight on this node, from admission to its reply, which happens exactly once. A node that closes
  * replies to what it cannot wait for: such a command is `done`, though its events may still be queued and sent.
@@ -125,13 +121,13 @@ export class PendingCommand {
   #lockOrder: ReadonlyArray<AccountId> | undefined = undefined
   #onDecided: Array<() => void> | undefined = undefined
 
-  /** `accounts` may be given where they are known already. */
+  /** `accounts` are those that the command names. */
   constructor(
     command: Command,
     commandHash: string,
     deadline: number,
-    accounts = accountsOf(command),
-    continuation: Continuation = noContinuation
+    accounts: ReadonlyArray<AccountId>,
+    continuation: Continuation
   ) {
     this.command = command
     this.commandHash = commandHash
@@ -281,7 +277,7 @@ export class PendingCommand {
    * All events have one `recordedAt`, not before the last of any of the accounts; where they take more than `bytesMax`,
    * about, the command is rejected. A throw is a defect, and leaves the command and every actor as they were.
    */
-  decide(actors: ReadonlyArray<AccountActor>, now: Instant, bytesMax = Number.POSITIVE_INFINITY): void {
+  decide(actors: ReadonlyArray<AccountActor>, now: Instant, bytesMax: number): void {
     if (this.#phase !== "loading") throw illegal("a decision", this.#phase)
     let recordedAt = now
     for (const actor of actors) {
@@ -880,13 +876,13 @@ export class CommitBatch {
     return this.#verdict
   }
 
-  /** Takes these queued commands; more may be taken by calling it again. */
+  /** Takes these queued commands, which are all that it has. */
   take(commands: ReadonlyArray<PendingCommand>): void {
     for (const command of commands) {
       command.startCommit()
       for (const actor of command.participants) actor.enterBatch(this)
     }
-    this.#commands = this.#commands.length === 0 ? commands : this.#commands.concat(commands)
+    this.#commands = commands
   }
 
   chainBehind(predecessor: CommitBatch): void {

@@ -6,8 +6,8 @@
  * 3. It is decided on them in one synchronous step, and queued for the commit.
  * 4. `handle`: the commit's result comes back. A command is answered, or executed again.
  *
- * A command comes back to 2 from an account that was cold, from the log that was asked for its id, and from a commit
- * that met a conflict.
+ * A command comes back to 2 from an account that was cold or locked, from the log that was asked for its id, from the line of its batch,
+ * from a turn that was over, and where its decision is undone: by a conflict or a fence at the commit, or by a defect.
  */
 import { Context, Effect, Exit, FiberSet, Layer, Result } from "effect"
 import { accountsOf, type Command } from "../../domain/Command.ts"

@@ -47,8 +47,6 @@ export class CommitFeed extends Context.Service<
     readonly hasSomeUnsafe: () => boolean
     /** Completes at the next offer after this call; any number may wait. */
     readonly changedUnsafe: () => Effect.Effect<void>
-    /** Commits dropped since the start. */
-    readonly droppedUnsafe: () => number
   }
 >()("chronicle/actors/CommitFeed") {
   static readonly layer = Layer.effect(
@@ -60,7 +58,6 @@ export class CommitFeed extends Context.Service<
       let sizes: Array<Size> = []
       let dropped = new Map<WriterId, number>()
       let held = nothing
-      let droppedCount = 0
       /** One for all that wait; made for the first of them. */
       let change: Latch.Latch | undefined
       const tellChange = (): void => {
@@ -79,7 +76,6 @@ export class CommitFeed extends Context.Service<
           const further = added(held, size)
           if (held.events > 0 && (further.events > feedEventsMax || further.bytes > feedBytesMax)) {
             dropped.set(commit.writerId, commit.seq)
-            droppedCount++
             return
           }
           commits.push(commit)
@@ -102,8 +98,7 @@ export class CommitFeed extends Context.Service<
           wake.closeUnsafe()
           return offered
         }),
-        hasSomeUnsafe: () => wake.isOpen(),
-        droppedUnsafe: () => droppedCount
+        hasSomeUnsafe: () => wake.isOpen()
       }
     })
   )
