@@ -4,6 +4,7 @@
  */
 import { BlockList, isIP, type LookupFunction } from "node:net"
 import { Result } from "effect"
+import { forgetOldest } from "../config/ForgetOldest.ts"
 import type { WebhookRules } from "../config/WebhookConfig.ts"
 
 /** What the registries of special-purpose addresses (RFC 6890, IANA) say is not of the public Internet. */
@@ -143,9 +144,8 @@ export const oneAtATime = (resolve: LookupFunction, waitMs: number, nowMs: () =>
   const note = (name: string, tookMs: number): void => {
     slow.delete(name)
     if (tookMs < slowMs) return
-    const [oldest] = slow
-    if (slow.size >= slowNamesMax && oldest !== undefined) slow.delete(oldest)
     slow.add(name)
+    forgetOldest(slow, slowNamesMax)
   }
 
   const lookUpNext = (): void => {
