@@ -6,7 +6,7 @@ import * as ExpiryNotices from "../../src/actors/notices/ExpiryNotices.ts"
 import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import { type CommandInput, fromHost, fromJson } from "../../src/domain/Command.ts"
 import { decide } from "../../src/domain/Decide.ts"
-import type { AccountId, CommandId, Instant } from "../../src/domain/Ids.ts"
+import { AccountId, type CommandId, type Instant } from "../../src/domain/Ids.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
 import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
@@ -15,6 +15,7 @@ import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.t
 import { ReadModel, RowsRefused } from "../../src/infra/readmodel/ReadModel.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
+import { batchOf } from "../infra/readModelContract.ts"
 import { quiet } from "../support/callers.ts"
 import { eventually } from "../support/waiting.ts"
 
@@ -44,6 +45,46 @@ const nodeOfRefusals = LedgerNode.over(
       }))
     ).pipe(Layer.provide(ReadModel.layerMemory))
   ).pipe(Layer.provideMerge(ProjectionWaiters.layer))
+).pipe(
+  Layer.provide(Layer.succeed(ReadSideConfig, { ...defaultReadSideLimits, noticeMs: 10 })),
+  Layer.provideMerge(quiet)
+)
+
+const a = AccountId.make("a")
+
+/** A node whose rows of account a go back to its first three events just before the holds that expired are read. */
+const nodeOfRereading = LedgerNode.over(
+  "rereading",
+  Layer.effect(
+    ReadModel,
+    Effect.gen(function* () {
+      const real = yield* ReadModel
+      const store = yield* EventStore
+      const goBack = Effect.gen(function* () {
+        const head = (yield* real.heads([a])).get(a)
+        const first = (yield* store.readStream({ account: a, after: 0, limit: 10 })).slice(0, 3)
+        if (head === undefined || head.account.version === 3) return
+        const { version } = head.account
+        yield* real.park([{ account: a, version: version + 1, reason: "it is read anew", since: 0 }])
+        yield* real.reload({ account: a, version, hash: head.hash }, 0, batchOf(first))
+      })
+      return {
+        ...real,
+        expiringHolds: (query: Parameters<typeof real.expiringHolds>[0]) =>
+          goBack.pipe(
+            Effect.catchTags({ RowsRefused: Effect.die, ReloadUnsupported: Effect.die }),
+            Effect.andThen(real.expiringHolds(query))
+          )
+      }
+    })
+  ).pipe(
+    Layer.provide(ReadModel.layerMemory),
+    Layer.provideMerge(
+      Layer.mergeAll(Bus.layerMemory, EventStore.layerMemory, Snapshots.layerMemory).pipe(
+        Layer.provideMerge(ProjectionWaiters.layer)
+      )
+    )
+  )
 ).pipe(
   Layer.provide(Layer.succeed(ReadSideConfig, { ...defaultReadSideLimits, noticeMs: 10 })),
   Layer.provideMerge(quiet)
@@ -167,6 +208,30 @@ describe("the notice of an expired hold", () => {
       yield* eventually("the other is told", Effect.map(Effect.orDie(noticeOf("c")), Option.isSome))
       for (const account of ["a", "b"]) assert.isTrue(Option.isNone(yield* noticeOf(account)))
     }).pipe(Effect.provide(nodeOfRefusals))
+  )
+
+  it.live("is not written of a hold that was released, while the rows of its account are read anew", () =>
+    Effect.gen(function* () {
+      const { ledger, now: began } = yield* world
+      yield* ledger.dispatch({ _tag: "OpenAccount", account: "c", asset: "USD/2", owner: "Ann" })
+      yield* ledger.dispatch({ _tag: "Deposit", account: "c", amount: 100n })
+      const now = yield* Clock.currentTimeMillis
+      const at = now + 1_000 + 20 * (now - began)
+      yield* ledger.dispatch(place("h-a", at))
+      yield* ledger.dispatch(place("h-c", at, { account: "c" }))
+      const { readToken } = yield* ledger.dispatch({ _tag: "ReleaseHold", account: "a", hold: "h-a" })
+      yield* ledger.balance("a", { readToken })
+      yield* Effect.sleep(Math.max(0, at - (yield* Clock.currentTimeMillis)))
+      const noticeOf = (account: string) => ledger.find(`~x~${account}~h-${account}`)
+      yield* eventually("the other is told", Effect.map(Effect.orDie(noticeOf("c")), Option.isSome))
+      const readModel = yield* ReadModel
+      assert.deepEqual(
+        (yield* readModel.holds({ account: a, openAt: 0, limit: 10 })).map(({ hold }) => String(hold)),
+        ["h-a"],
+        "its row is there again"
+      )
+      assert.isTrue(Option.isNone(yield* noticeOf("a")))
+    }).pipe(Effect.provide(nodeOfRereading))
   )
 
   it.live(

@@ -258,7 +258,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
           { asset: usd, accounts: 150n, contras: -150n, total: 0n }
         ])
         assert.deepStrictEqual(
-          (yield* readModel.trialBalanceAt(before)).filter(({ asset }) => asset === usd),
+          (yield* readModel.trialBalanceAt(before)).sums.filter(({ asset }) => asset === usd),
           [{ asset: usd, accounts: 50n, contras: -50n, total: 0n }]
         )
         const head = eventWriter.headOf(a)
@@ -303,7 +303,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
                 .toSorted((one, other) => (one.asset < other.asset ? -1 : 1))
               assert.deepStrictEqual(
                 yield* readModel.sum({ prefix, knownAt, effectiveAt }),
-                expected,
+                { sums: expected, parked: 0 },
                 `${prefix} ${knownAt - start} ${effectiveAt}`
               )
             }
@@ -328,9 +328,9 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
         }
         const isSum = (prefix: string, ...expected: ReadonlyArray<readonly [string, bigint, number]>) =>
           Effect.gen(function* () {
-            const sums = yield* readModel.sum({ prefix, knownAt: eventWriter.now + 1_000 })
+            const found = yield* readModel.sum({ prefix, knownAt: eventWriter.now + 1_000 })
             assert.deepStrictEqual(
-              sums?.map(({ asset, balance, accounts }) => [asset, balance, accounts]),
+              found?.sums.map(({ asset, balance, accounts }) => [asset, balance, accounts]),
               expected.map((one) => [...one])
             )
           })
@@ -459,7 +459,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
         assert.deepStrictEqual(contras, [{ contra: "external:bank", asset: "USD/2", balance: outside }])
         const trial: ReadonlyArray<object> = yield* readModel.trialBalance
         assert.deepStrictEqual(trial, [{ asset: "USD/2", accounts: -outside, contras: outside, total: 0n }])
-        const past: ReadonlyArray<object> = yield* readModel.trialBalanceAt(0)
+        const past: ReadonlyArray<object> = (yield* readModel.trialBalanceAt(0)).sums
         assert.deepStrictEqual(past, [])
       })
     )
@@ -507,7 +507,9 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
         eventWriter.commit(deposit("a", 700n), withdraw("a", 700n))
         const emptied = eventWriter.now - 1
         assert.isTrue(yield* readModel.apply(batchOf(eventWriter.log)))
-        const told = Effect.forEach([start - 1, opened, emptied], readModel.trialBalanceAt)
+        const told = Effect.forEach([start - 1, opened, emptied], (instant) =>
+          Effect.map(readModel.trialBalanceAt(instant), ({ sums }) => sums)
+        )
         const before: ReadonlyArray<object> = yield* told
         const zero = { asset: "USD/2", accounts: 0n, contras: 0n, total: 0n }
         assert.deepStrictEqual(before, [[], [zero], [zero]])
@@ -682,15 +684,15 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
             const knownAt = instant
             const ofKnown = yield* readModel.sum({ prefix: "", knownAt })
             const effective = yield* readModel.sum({ prefix: "a", knownAt: at(5) + 9, effectiveAt: knownAt })
-            const [trial] = yield* readModel.trialBalanceAt(knownAt)
+            const [trial] = (yield* readModel.trialBalanceAt(knownAt)).sums
             const statement = (axis: "recorded" | "effective") =>
               Effect.map(
                 readModel.statement({ account: a, limit: 1, axis, to: knownAt + 1 }),
                 (found) => found?.closing
               )
             return [
-              ofKnown?.[0]?.balance,
-              effective?.[0]?.balance,
+              ofKnown?.sums[0]?.balance,
+              effective?.sums[0]?.balance,
               trial?.accounts,
               yield* statement("recorded"),
               yield* statement("effective")
@@ -711,6 +713,62 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
           assert.strictEqual((yield* readModel.statement({ account: a, limit: 1 }))?.closing, head)
           assert.strictEqual((yield* readModel.heads([a])).get(a)?.account.balance, head)
         }
+      })
+    )
+
+    test(
+      "tells with sums and with holds that expire which accounts are parked, and what was skipped of them",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const eventWriter = new EventWriter()
+        const expiresAt = eventWriter.now + 500
+        for (const account of ["m:1", "m:2", "n:1"])
+          eventWriter.commit(openAccount(account), deposit(account, 100n), {
+            _tag: "PlaceHold",
+            account,
+            amount: 10n,
+            commandId: `hold-${account}`,
+            expiresAt
+          })
+        const { lines, ...batch } = batchOf(eventWriter.log)
+        const skipped = { account: accountId("m:1"), version: 3, reason: "bad", since: 1 }
+        assert.isTrue(
+          yield* readModel.apply({
+            ...batch,
+            lines: lines.filter(({ account, version }) => account !== "m:1" || version !== 3),
+            skipped
+          })
+        )
+        const parked = Effect.gen(function* () {
+          const found = { after: { expiresAt: 0, account: "", hold: "" }, before: expiresAt + 1, limit: 10 }
+          const count = (prefix: string) =>
+            Effect.map(readModel.sum({ prefix, knownAt: eventWriter.now }), (sum) => sum?.parked)
+          return {
+            sums: [yield* count(""), yield* count("m:"), yield* count("n:"), yield* count("z")],
+            trial: (yield* readModel.trialBalanceAt(eventWriter.now)).parked,
+            before: yield* readModel.trialBalanceAt(0),
+            holds: (yield* readModel.expiringHolds(found)).map((row) => [
+              row.account,
+              row.hold,
+              row.isParked,
+              row.skipped
+            ])
+          }
+        })
+        const holds = (isParked: boolean) => [
+          ["m:1", "hold-m:1", false, [3]],
+          ["m:2", "hold-m:2", isParked, []],
+          ["n:1", "hold-n:1", false, []]
+        ]
+        const none: object = { sums: [0, 0, 0, 0], trial: 0, before: { sums: [], parked: 0 }, holds: holds(false) }
+        assert.deepStrictEqual<object>(yield* parked, none)
+        yield* readModel.park([{ account: accountId("m:2"), version: 4, reason: "poison", since: 1 }])
+        assert.deepStrictEqual<object>(yield* parked, {
+          sums: [1, 1, 0, 0],
+          trial: 1,
+          before: { sums: [], parked: 1 },
+          holds: holds(true)
+        })
       })
     )
 

@@ -24,7 +24,9 @@ const far = Date.UTC(2099, 0)
 
 /** What is there now of the prefix, and how it is known. */
 const sumNow = (prefix: string) =>
-  Effect.flatMap(ReadModel, (readModel) => readModel.sum({ prefix, knownAt: far }))
+  Effect.flatMap(ReadModel, (readModel) =>
+    Effect.map(readModel.sum({ prefix, knownAt: far }), (found) => found?.sums)
+  )
 const declared = Effect.flatMap(ReadModel, ({ declaredSums }) => declaredSums)
 const lacking = Effect.scoped(
   Effect.flatMap(ReadModel, (readModel) => Effect.flatMap(readModel.frozen, ({ lackOfSums }) => lackOfSums))

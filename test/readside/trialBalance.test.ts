@@ -2,6 +2,7 @@
 import { assert, describe, inject, it } from "@effect/vitest"
 import { Effect, Fiber, Layer } from "effect"
 import { ClosedTimestamps } from "../../src/actors/past/ClosedTimestamps.ts"
+import { Sums } from "../../src/actors/past/Sums.ts"
 import { TrialBalance } from "../../src/actors/past/TrialBalance.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
@@ -11,6 +12,7 @@ import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.t
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
+import { batchOf } from "../infra/readModelContract.ts"
 import { deposit, EventWriter, openAccount, transfer, withdraw } from "../support/eventWriter.ts"
 import {
   append,
@@ -24,6 +26,7 @@ import {
   readSideOn,
   sweeping
 } from "../support/readSides.ts"
+import { accountId } from "../support/storedEvents.ts"
 
 /** A deadline that a busy machine does not reach. */
 const patient = { ...defaultLimits, queryDeadlineMs: 60_000 }
@@ -44,6 +47,54 @@ const onPostgres = Layer.unwrap(
       60_000
     )
   )
+)
+
+const a = accountId("a")
+
+/** Both kinds of sums over a read model in memory in which something happens just before they are read. */
+const sumsOver = (before: (real: ReadModel["Service"]) => Effect.Effect<unknown, unknown>) =>
+  answers(
+    Sums.layer.pipe(
+      Layer.provideMerge(ClosedTimestamps.layer),
+      Layer.provideMerge(EventStore.layerMemory),
+      Layer.provideMerge(
+        Layer.effect(
+          ReadModel,
+          Effect.map(ReadModel, (real) => ({
+            ...real,
+            sum: (query: Parameters<typeof real.sum>[0]) =>
+              Effect.andThen(Effect.orDie(before(real)), real.sum(query)),
+            trialBalanceAt: (instant: number) =>
+              Effect.andThen(Effect.orDie(before(real)), real.trialBalanceAt(instant))
+          }))
+        ).pipe(Layer.provide(ReadModel.layerMemory))
+      ),
+      Layer.provideMerge(ProjectionWaiters.layer),
+      Layer.fresh
+    ),
+    60_000
+  )
+
+/** The rows of account a go back to its first two events: it is parked, and they are read anew. */
+const rereading = ({ log }: EventWriter) =>
+  sumsOver((real) =>
+    Effect.gen(function* () {
+      const head = (yield* real.heads([a])).get(a)
+      if (head === undefined || head.account.version === 2) return
+      const { version } = head.account
+      yield* real.park([{ account: a, version: version + 1, reason: "it is read anew", since: 0 }])
+      yield* real.reload({ account: a, version, hash: head.hash }, 0, batchOf(log.slice(0, 2)))
+    })
+  )
+
+/** The tables are exchanged for others in which account a is not parked. */
+const exchanging = sumsOver((real) =>
+  Effect.gen(function* () {
+    if ((yield* real.parked).length === 0) return
+    yield* real.beginRelease([a])
+    yield* real.unpark([a])
+    yield* real.declareSums([])
+  })
 )
 
 /** Nothing of it can come any more: every instant is closed. */
@@ -105,6 +156,41 @@ describe("the trial balance as of an instant", () => {
         )
       )
     )
+  )
+
+  it.live("counts an account whose rows are read anew just then as parked, as a sum does", () => {
+    const eventWriter = new EventWriter("writer-1", Date.now() - 60_000)
+    return Effect.gen(function* () {
+      yield* append(eventWriter.commit(openAccount("a"), deposit("a", 5n), deposit("a", 7n)))
+      yield* ended(eventWriter)
+      const at = eventWriter.now
+      assert.isTrue(yield* (yield* ReadModel).apply(batchOf(eventWriter.log)))
+      const { lines, parked } = yield* (yield* TrialBalance).at(at)
+      assert.deepStrictEqual([lines[0]?.accounts, parked], [5n, 1])
+      const sum = yield* (yield* Sums).sum("a", { knownAt: at })
+      assert.deepStrictEqual([sum.sums[0]?.balance, sum.parked], [5n, 1])
+    }).pipe(Effect.provide(rereading(eventWriter)))
+  })
+
+  it.live(
+    "asks again where a rebuild has exchanged the tables meanwhile, until it has what was recorded",
+    () =>
+      Effect.gen(function* () {
+        const eventWriter = new EventWriter("writer-1", Date.now() - 60_000)
+        yield* append(eventWriter.commit(openAccount("a"), deposit("a", 5n), deposit("a", 7n)))
+        yield* ended(eventWriter)
+        const readModel = yield* ReadModel
+        assert.isTrue(yield* readModel.apply(batchOf(eventWriter.log.slice(0, 2))))
+        // In the former tables; in the new ones it is released, and lacks its last event.
+        yield* readModel.park([{ account: a, version: 3, reason: "it is of the future", since: 0 }])
+        const asked = yield* Effect.forkChild((yield* TrialBalance).at(eventWriter.now))
+        yield* eventually(Effect.map(readModel.parked, (rows) => assert.lengthOf(rows, 0)))
+        const { moves, lines, ...rest } = batchOf(eventWriter.log)
+        const last = { ...rest, moves: moves.map((move) => ({ ...move, from: 2 })), lines: lines.slice(2) }
+        assert.isTrue(yield* readModel.apply({ ...last, contras: rest.contras.slice(1) }))
+        const told = yield* Fiber.join(asked)
+        assert.deepStrictEqual([told.lines[0]?.accounts, told.parked], [12n, 0])
+      }).pipe(Effect.provide(exchanging))
   )
 
   it.live("stays zero while transfers are committed", () =>

@@ -412,6 +412,7 @@ export class Outside {
       transfer: (id) => call(books.transfer(id)),
       holds: (query) => call(books.holds(query)),
       holdsByExpiry: (query) => call(books.holdsByExpiry(query)),
+      expiringHolds: (query) => call(books.expiringHolds(query)),
       sum: (query) => call(books.sum(query)),
       declaredSums: call(books.declaredSums),
       declareSums: (prefixes) => call(books.declareSums(prefixes)),

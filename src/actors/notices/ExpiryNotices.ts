@@ -5,7 +5,8 @@
  *
  * A notice is in the log for ever, so it must be true. From its expiry on, a hold cannot be captured, adjusted or released. So once
  * the instant of expiry is closed (no writer can still commit at or before it) and the read model has all that was recorded
- * until then, a hold that still has its row has expired: except on an account that is parked, or of whose holds an event was skipped.
+ * until then, a hold that still has its row has expired: except on an account that is parked as the row is read, or of whose holds an
+ * event was skipped.
  *
  * However many expire at one instant, `noticesMax` are written every `noticeMs`, as one batch among those of callers.
  */
@@ -18,9 +19,9 @@ import type { AccountId } from "../../domain/Ids.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { AnswerClock } from "../../infra/readmodel/AnswerClock.ts"
-import { type ExpiryPlace, ReadModel } from "../../infra/readmodel/ReadModel.ts"
+import { type ExpiringHold, type ExpiryPlace, ReadModel } from "../../infra/readmodel/ReadModel.ts"
 import { Dispatcher } from "../commands/Dispatcher.ts"
-import { makeAwaitKnown } from "../past/AwaitKnown.ts"
+import { makeAskKnown } from "../past/AwaitKnown.ts"
 import { makeSingleton, Singletons } from "../relay/Singletons.ts"
 import { reasonOf, supervise } from "../relay/Supervisor.ts"
 
@@ -56,19 +57,15 @@ const makeRound = Effect.gen(function* () {
   const readModel = yield* ReadModel
   const store = yield* EventStore
   const dispatcher = yield* Dispatcher
-  const awaitKnown = yield* makeAwaitKnown
+  const askKnown = yield* makeAskKnown
   const answerNow = yield* AnswerClock
   /** Where the next round goes on: what was refused is come back to once the others are done. */
   let place = beginning
 
-  const parkedAccounts = Effect.map(
-    readModel.parked,
-    (rows) => new Set<AccountId>(rows.map(({ account }) => account))
-  )
-
   /** Those of the accounts with a skipped event about a hold: its row may say what it was before that event, for ever. */
-  const doubtfulOf = Effect.fnUntraced(function* (accounts: ReadonlySet<AccountId>) {
-    const skipped = (yield* readModel.skipped).filter(({ account }) => accounts.has(account))
+  const doubtfulOf = Effect.fnUntraced(function* (rows: ReadonlyArray<ExpiringHold>) {
+    const versions = new Map(rows.map(({ account, skipped }) => [account, skipped]))
+    const skipped = [...versions].flatMap(([account, of]) => of.map((version) => ({ account, version })))
     if (skipped.length === 0) return new Set<AccountId>()
     const events = yield* store.readEvents(skipped)
     return new Set(events.filter(({ type }) => type.startsWith("Hold")).map(({ accountId }) => accountId))
@@ -81,17 +78,15 @@ const makeRound = Effect.gen(function* () {
     const due = yield* readModel.holdsByExpiry({ after, before: now + 1, limit })
     const last = due.at(-1)?.expiresAt ?? null
     if (last === null) return { rows: [], isEnd: true }
-    // What the rows of a parked account say may be older; it may be parked no more by the time that the rows are read.
-    const parked = [yield* parkedAccounts]
-    yield* awaitKnown(last)
-    parked.push(yield* parkedAccounts)
-    const rows = yield* readModel.holdsByExpiry({ after, before: last + 1, limit })
-    const end = rows.at(-1)
+    const { found } = yield* askKnown(last, () => readModel.expiringHolds({ after, before: last + 1, limit }))
+    const end = found.at(-1)
     if (end !== undefined) place = placeOf(end)
-    const leftOut = [...parked, yield* doubtfulOf(new Set(rows.map(({ account }) => account)))]
+    // What the rows of a parked account say may be older: it may be read anew from its first event.
+    const believed = found.filter(({ isParked }) => !isParked)
+    const doubtful = yield* doubtfulOf(believed)
     return {
-      rows: rows.filter(({ account }) => !leftOut.some((some) => some.has(account))),
-      isEnd: rows.length < limit
+      rows: believed.filter(({ account }) => !doubtful.has(account)),
+      isEnd: found.length < limit
     }
   })
 

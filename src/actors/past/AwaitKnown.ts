@@ -14,8 +14,46 @@ import { ReadModel } from "../../infra/readmodel/ReadModel.ts"
 import { missingIn, unsweptTails } from "../projections/ProjectionLag.ts"
 import { ClosedTimestamps } from "./ClosedTimestamps.ts"
 
+/** What was found of an instant, and which one it is. */
+interface Known<A> {
+  readonly knownAt: Instant
+  readonly found: A
+}
+
+/** Exchanges of tables after each of which a question is asked once more: a rebuild takes far longer than a question. */
+const exchangesMax = 2
+
+/**
+ * Asks the read model about an instant, the one that is given or now, once everything that was recorded by then is in it, except of
+ * accounts that are parked. `ask` says itself which those are, by the statement that reads the rows.
+ *
+ * It asks again where a rebuild exchanged the tables meanwhile: an account that was parked in the former ones, so that it was not waited
+ * for, and is not in the new ones may still lack there what was recorded last.
+ */
+export const makeAskKnown = Effect.gen(function* () {
+  const readModel = yield* ReadModel
+  const awaitKnown = yield* makeAwaitKnown
+  const generation = Effect.map(readModel.look([]), (looked) => looked.generation)
+
+  return Effect.fnUntraced(function* <A>(
+    instant: Instant | undefined,
+    ask: (knownAt: Instant) => Effect.Effect<A, StoreUnavailable>
+  ): Effect.fn.Return<Known<A>, NotYetVisible | Unavailable> {
+    let asked = instant
+    for (let exchanges = 0; exchanges <= exchangesMax; exchanges++) {
+      const before = yield* Effect.mapError(generation, unavailable)
+      const knownAt = yield* awaitKnown(asked)
+      const found = yield* Effect.mapError(ask(knownAt), unavailable)
+      if ((yield* Effect.mapError(generation, unavailable)) === before) return { knownAt, found }
+      asked = knownAt
+    }
+    const reason = `its tables were exchanged ${exchangesMax + 1} times while it was asked`
+    return yield* new Unavailable({ what: "read model", reason })
+  })
+})
+
 /** Answers the instant that was waited for: the one that is given, or now. */
-export const makeAwaitKnown = Effect.gen(function* () {
+const makeAwaitKnown = Effect.gen(function* () {
   const store = yield* EventStore
   const readModel = yield* ReadModel
   const waiters = yield* ProjectionWaiters
@@ -70,5 +108,5 @@ export const makeAwaitKnown = Effect.gen(function* () {
   })
 })
 
-export const unavailable = (error: StoreUnavailable): Unavailable =>
+const unavailable = (error: StoreUnavailable): Unavailable =>
   new Unavailable({ what: error.store, reason: error.reason })

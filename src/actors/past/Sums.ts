@@ -9,7 +9,7 @@ import type { Asset } from "../../domain/Money.ts"
 import type { SumView } from "../../domain/Views.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { ReadModel } from "../../infra/readmodel/ReadModel.ts"
-import { makeAwaitKnown, unavailable } from "./AwaitKnown.ts"
+import { makeAskKnown } from "./AwaitKnown.ts"
 
 interface SumOptions {
   /** Of this asset alone, also where it is zero; of every one that the accounts have, without it. */
@@ -32,14 +32,13 @@ export class Sums extends Context.Service<
     Effect.gen(function* () {
       const readModel = yield* ReadModel
       const { sumAccountsMax } = yield* ReadSideConfig
-      const awaitKnown = yield* makeAwaitKnown
+      const askKnown = yield* makeAskKnown
 
       const sum = Effect.fn("Sums.sum")(function* (prefix: string, options: SumOptions = {}) {
         const { asset, effectiveAt } = options
-        const knownAt = yield* awaitKnown(options.knownAt)
-        // Parked accounts first: one that is projected in between is counted as missing from a sum that has it.
-        const parked = yield* Effect.mapError(readModel.parked, unavailable)
-        const found = yield* Effect.mapError(readModel.sum({ prefix, knownAt, effectiveAt }), unavailable)
+        const { knownAt, found } = yield* askKnown(options.knownAt, (instant) =>
+          readModel.sum({ prefix, knownAt: instant, effectiveAt })
+        )
         if (found === undefined)
           return yield* InvalidCommand.at(
             "prefix",
@@ -47,14 +46,14 @@ export class Sums extends Context.Service<
           )
         const sums =
           asset === undefined
-            ? found
-            : [found.find((one) => one.asset === asset) ?? { asset, balance: 0n, accounts: 0 }]
+            ? found.sums
+            : [found.sums.find((one) => one.asset === asset) ?? { asset, balance: 0n, accounts: 0 }]
         return {
           prefix,
           knownAt,
           ...(effectiveAt === undefined ? {} : { effectiveAt }),
           sums,
-          parked: parked.filter(({ account }) => account.startsWith(prefix)).length
+          parked: found.parked
         } satisfies SumView
       })
       return { sum }

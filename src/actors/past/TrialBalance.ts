@@ -3,7 +3,7 @@ import { Context, Effect, Layer } from "effect"
 import type { NotYetVisible, Unavailable } from "../../domain/Errors.ts"
 import type { Instant } from "../../domain/Ids.ts"
 import { ReadModel, type TrialLine } from "../../infra/readmodel/ReadModel.ts"
-import { makeAwaitKnown, unavailable } from "./AwaitKnown.ts"
+import { makeAskKnown } from "./AwaitKnown.ts"
 
 export interface DatedTrialBalance {
   readonly recordedAt: Instant
@@ -26,15 +26,12 @@ export class TrialBalance extends Context.Service<
     TrialBalance,
     Effect.gen(function* () {
       const readModel = yield* ReadModel
-      const awaitKnown = yield* makeAwaitKnown
+      const askKnown = yield* makeAskKnown
 
       const at = Effect.fn("TrialBalance.at")(function* (instant?: Instant) {
-        const recordedAt = yield* awaitKnown(instant)
-        // Parked accounts first: one that is projected in between is counted as missing from sums that have it, and not
-        // the other way round.
-        const parked = yield* Effect.mapError(readModel.parked, unavailable)
-        const lines = yield* Effect.mapError(readModel.trialBalanceAt(recordedAt), unavailable)
-        return { recordedAt, knownAt: recordedAt, lines, parked: parked.length } satisfies DatedTrialBalance
+        const { knownAt, found } = yield* askKnown(instant, readModel.trialBalanceAt)
+        const { sums: lines, parked } = found
+        return { recordedAt: knownAt, knownAt, lines, parked } satisfies DatedTrialBalance
       })
       return { at }
     })

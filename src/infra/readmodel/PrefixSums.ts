@@ -6,7 +6,7 @@
 import { PgTypes } from "@effect/sql-pg"
 import { int8Value } from "../postgres/Columns.ts"
 import { inPrefix, prefixParams } from "./IdRanges.ts"
-import type { AssetSum, SumQuery } from "./ReadModel.ts"
+import type { AssetSum, SumQuery, SumsAt } from "./ReadModel.ts"
 import { assetSumColumns } from "./ReadModelRows.ts"
 import { skippedChanges } from "./SkippedChanges.ts"
 
@@ -14,8 +14,8 @@ import { skippedChanges } from "./SkippedChanges.ts"
 const until = "$4::text::timestamptz"
 
 /**
- * One statement, one snapshot. Lines that do not count are found by when they were recorded, and the few that count for
- * another instant than that by the index that they have. Null where there are too many accounts.
+ * One statement, one snapshot, also of which accounts are parked. Lines that do not count are found by when they were recorded, and the
+ * few that count for another instant than that by the index that they have. Null where there are too many accounts.
  */
 const sums = `
   WITH kept AS (
@@ -46,7 +46,8 @@ const sums = `
       WHERE counted_from > least($3::timestamptz, ${until})
     ) AS lines WHERE (SELECT are FROM few) GROUP BY asset
   )
-  SELECT few.are, asset, (balance - coalesce(late.amount, 0))::text, own.accounts - coalesce(late.accounts, 0)
+  SELECT few.are, (SELECT count(*) FROM books_v1_parked_accounts WHERE ${inPrefix("account")}),
+    asset, (balance - coalesce(late.amount, 0))::text, own.accounts - coalesce(late.accounts, 0)
   FROM few LEFT JOIN own ON true LEFT JOIN late USING (asset) ORDER BY asset COLLATE "C"`
 
 export const sumOf = ({ prefix, knownAt, effectiveAt }: SumQuery, accountsMax: number) => ({
@@ -59,13 +60,15 @@ export const sumOf = ({ prefix, knownAt, effectiveAt }: SumQuery, accountsMax: n
   ]
 })
 
-export const toSums = (rows: ReadonlyArray<ReadonlyArray<unknown>>): ReadonlyArray<AssetSum> | undefined =>
-  rows[0]?.[0] === true
-    ? rows
-        .filter((row) => row[1] !== null)
-        .map((row) => assetSumColumns.decode(row, 1))
-        .filter(isNotEmpty)
-    : undefined
+export const toSums = (rows: ReadonlyArray<ReadonlyArray<unknown>>): SumsAt<AssetSum> | undefined => {
+  const [areFew, parked] = rows[0] ?? []
+  if (areFew !== true) return undefined
+  const found = rows.filter((row) => row[2] !== null)
+  return {
+    sums: found.map((row) => assetSumColumns.decode(row, 2)).filter(isNotEmpty),
+    parked: Number(parked)
+  }
+}
 
 /** An asset that no account had at the instant is left out. */
 export const isNotEmpty = ({ balance, accounts }: AssetSum): boolean => accounts > 0 || balance !== 0n

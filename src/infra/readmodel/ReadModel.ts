@@ -120,6 +120,13 @@ export interface AssetSum {
   readonly accounts: number
 }
 
+/** Sums over accounts at one moment of the read model. */
+export interface SumsAt<Sum> {
+  readonly sums: ReadonlyArray<Sum>
+  /** Those of the accounts that are parked then: what they lack is not in the sums. */
+  readonly parked: number
+}
+
 /** One of an event's two times: when it was recorded, or for when it counts. */
 export type TimeAxis = "recorded" | "effective"
 
@@ -170,6 +177,14 @@ export interface AccountHoldsQuery {
   /** The id of the last one of the page before. */
   readonly after?: string | undefined
   readonly limit: number
+}
+
+/** A hold that expires, and what says whether its row can be believed; all of it at one moment of the read model. */
+export interface ExpiringHold extends HoldRow {
+  /** Its account is parked: its rows may lack events, and be older than they have been. */
+  readonly isParked: boolean
+  /** The versions of the events of its account that were skipped. */
+  readonly skipped: ReadonlyArray<Version>
 }
 
 /** The place of a hold in the order of expiry. */
@@ -294,13 +309,17 @@ export interface ReadModelReads {
   readonly holds: (query: AccountHoldsQuery) => Effect.Effect<ReadonlyArray<HoldRow>, StoreUnavailable>
   /** With those that have expired and of which no notice is projected yet. */
   readonly holdsByExpiry: (query: ExpiryQuery) => Effect.Effect<ReadonlyArray<HoldRow>, StoreUnavailable>
+  /** The same of all accounts, each with what says whether it can be believed. */
+  readonly expiringHolds: (
+    query: Omit<ExpiryQuery, "prefix">
+  ) => Effect.Effect<ReadonlyArray<ExpiringHold>, StoreUnavailable>
   readonly contras: Effect.Effect<ReadonlyArray<ContraBalance>, StoreUnavailable>
-  /** At one instant of the read model; undefined where there are more accounts than may be summed up. */
-  readonly sum: (query: SumQuery) => Effect.Effect<ReadonlyArray<AssetSum> | undefined, StoreUnavailable>
+  /** Undefined where there are more accounts than may be summed up. */
+  readonly sum: (query: SumQuery) => Effect.Effect<SumsAt<AssetSum> | undefined, StoreUnavailable>
   /** All of it at one instant of the read model. */
   readonly trialBalance: Effect.Effect<ReadonlyArray<TrialLine>, StoreUnavailable>
   /** The same as of a recorded instant, of the assets that accounts had by then. Costs as much as was recorded since. */
-  readonly trialBalanceAt: (instant: Instant) => Effect.Effect<ReadonlyArray<TrialLine>, StoreUnavailable>
+  readonly trialBalanceAt: (instant: Instant) => Effect.Effect<SumsAt<TrialLine>, StoreUnavailable>
 }
 
 /** A prefix whose sum is kept at hand. */

@@ -118,15 +118,33 @@ const makeReads = (tables: Tables): ReadModelReads => ({
       return new Map(found.map(([account, head]) => [account, head.account.version]))
     }),
   accounts: ({ prefix, after, limit }) => Effect.sync(() => headsAfter(tables, after, limit, prefix)),
-  sum: (query) => Effect.map(ReadSideConfig, ({ sumAccountsMax }) => sumOf(tables, query, sumAccountsMax)),
+  sum: (query) =>
+    Effect.map(ReadSideConfig, ({ sumAccountsMax }) => {
+      const sums = sumOf(tables, query, sumAccountsMax)
+      return sums === undefined ? undefined : { sums, parked: parkedIn(tables, query.prefix) }
+    }),
   statement: (query) => Effect.sync(() => statementOf(tables, query)),
   transfer: (id) => Effect.sync(() => tables.transfers.get(id)),
   holds: (query) => Effect.sync(() => accountHolds(tables, query)),
   holdsByExpiry: (query) => Effect.sync(() => holdsByExpiry(tables, query)),
+  expiringHolds: (query) =>
+    Effect.sync(() =>
+      holdsByExpiry(tables, query).map((row) => ({
+        ...row,
+        isParked: tables.parked.has(row.account),
+        skipped: [...tables.skipped.values()]
+          .filter(({ account }) => account === row.account)
+          .map(({ version }) => version)
+      }))
+    ),
   contras: Effect.sync(() => [...tables.contras.values()].toSorted(byText(contraKey))),
   trialBalance: Effect.sync(() => trialBalance(tables)),
-  trialBalanceAt: (instant) => Effect.sync(() => trialBalance(tables, instant))
+  trialBalanceAt: (instant) =>
+    Effect.sync(() => ({ sums: trialBalance(tables, instant), parked: parkedIn(tables, "") }))
 })
+
+const parkedIn = ({ parked }: Tables, prefix: string): number =>
+  [...parked.keys()].filter((account) => account.startsWith(prefix)).length
 
 const makeBatches = (
   tables: Tables,

@@ -49,6 +49,14 @@ const holdsByExpiry = `
   WHERE (expires_at, account, hold) > ($1, $2, $3) AND expires_at < $4 AND ${inPrefix("account", 5)}
   ORDER BY expires_at, account, hold LIMIT $7`
 
+/** One statement, one snapshot: between two, an account may be parked and its rows read anew, or be exchanged by a rebuild. */
+const expiringHolds = `
+  SELECT ${holdColumns.list},
+    EXISTS (SELECT 1 FROM books_v1_parked_accounts p WHERE p.account = h.account),
+    ARRAY(SELECT s.version::text FROM books_v1_skipped s WHERE s.account = h.account)
+  FROM books_v1_holds h WHERE (expires_at, account, hold) > ($1, $2, $3) AND expires_at < $4
+  ORDER BY expires_at, account, hold LIMIT $5`
+
 const contras = `
   SELECT contra, asset, sum(balance)::text FROM books_v1_contra GROUP BY contra, asset ORDER BY contra, asset`
 
@@ -60,26 +68,29 @@ const trial = `
   ) AS sides GROUP BY asset ORDER BY asset COLLATE "C"`
 
 /**
- * One statement, one snapshot: the sums as they are, less what was recorded after the instant. Of the assets that accounts had by
- * then alone: an asset that came later would be a further line in the answer to the same question (I9).
+ * One statement, one snapshot: the sums as they are, less what was recorded after the instant, and how many accounts are parked. Of the
+ * assets that accounts had by then alone: an asset that came later would be a further line in the answer to the same question (I9).
  */
 const trialAt = `
-  SELECT asset, sum(inside)::text, sum(outside)::text FROM (
-    SELECT asset, sum(balance) AS inside, 0 AS outside, count(*) AS accounts FROM books_v1_balances GROUP BY asset
-    UNION ALL
-    SELECT asset, -sum(amount), coalesce(sum(amount) FILTER (
-      WHERE type IN ('Deposited', 'Withdrawn') OR (type = 'HoldCaptured' AND counterparty LIKE 'external:%')
-    ), 0), -count(*) FILTER (WHERE type = 'AccountOpened')
-    FROM books_v1_statement_lines WHERE recorded_at > $1 GROUP BY asset
-    UNION ALL
-    SELECT asset, -sum(amount), 0, 0 FROM (${skippedChanges("true")}) AS skipped WHERE counted_from > $1 GROUP BY asset
-    UNION ALL
-    SELECT entry.asset, 0, -sum(entry.amount), 0 FROM books_v1_statement_lines l, ${contraEntries("l")}
-    WHERE l.recorded_at > $1 AND l.contras IS NOT NULL GROUP BY entry.asset
-    UNION ALL
-    SELECT asset, 0, sum(balance), 0 FROM books_v1_contra GROUP BY asset
-  ) AS sides GROUP BY asset
-  HAVING sum(accounts) > 0 OR sum(inside) <> 0 OR sum(outside) <> 0 ORDER BY asset COLLATE "C"`
+  SELECT parked.count, asset, inside, outside FROM (SELECT count(*) FROM books_v1_parked_accounts) AS parked
+  LEFT JOIN (
+    SELECT asset, sum(inside)::text AS inside, sum(outside)::text AS outside FROM (
+      SELECT asset, sum(balance) AS inside, 0 AS outside, count(*) AS accounts FROM books_v1_balances GROUP BY asset
+      UNION ALL
+      SELECT asset, -sum(amount), coalesce(sum(amount) FILTER (
+        WHERE type IN ('Deposited', 'Withdrawn') OR (type = 'HoldCaptured' AND counterparty LIKE 'external:%')
+      ), 0), -count(*) FILTER (WHERE type = 'AccountOpened')
+      FROM books_v1_statement_lines WHERE recorded_at > $1 GROUP BY asset
+      UNION ALL
+      SELECT asset, -sum(amount), 0, 0 FROM (${skippedChanges("true")}) AS skipped WHERE counted_from > $1 GROUP BY asset
+      UNION ALL
+      SELECT entry.asset, 0, -sum(entry.amount), 0 FROM books_v1_statement_lines l, ${contraEntries("l")}
+      WHERE l.recorded_at > $1 AND l.contras IS NOT NULL GROUP BY entry.asset
+      UNION ALL
+      SELECT asset, 0, sum(balance), 0 FROM books_v1_contra GROUP BY asset
+    ) AS sides GROUP BY asset
+    HAVING sum(accounts) > 0 OR sum(inside) <> 0 OR sum(outside) <> 0
+  ) AS lines ON true ORDER BY asset COLLATE "C"`
 
 const trialColumns = columns<Omit<TrialLine, "total">>({
   asset: ["asset", text<Asset>()],
@@ -87,8 +98,8 @@ const trialColumns = columns<Omit<TrialLine, "total">>({
   contras: ["outside", minorUnits]
 })
 
-const toTrialLine = (row: ReadonlyArray<unknown>): TrialLine => {
-  const sums = trialColumns.decode(row)
+const toTrialLine = (row: ReadonlyArray<unknown>, offset = 0): TrialLine => {
+  const sums = trialColumns.decode(row, offset)
   return { ...sums, total: sums.accounts + sums.contras }
 }
 
@@ -97,7 +108,7 @@ type Query = (
   params: ReadonlyArray<unknown>
 ) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, StoreUnavailable>
 
-const makeHoldReads = (query: Query): Pick<ReadModelReads, "holds" | "holdsByExpiry"> => ({
+const makeHoldReads = (query: Query): Pick<ReadModelReads, "holds" | "holdsByExpiry" | "expiringHolds"> => ({
   holds: ({ account, after = "", openAt, before, limit }) =>
     Effect.map(
       query(holds, [
@@ -120,6 +131,22 @@ const makeHoldReads = (query: Query): Pick<ReadModelReads, "holds" | "holdsByExp
         int8Value(limit)
       ]),
       (rows) => rows.map((row) => holdColumns.decode(row))
+    ),
+  expiringHolds: ({ after, before, limit }) =>
+    Effect.map(
+      query(expiringHolds, [
+        PgTypes.timestamptz(after.expiresAt),
+        PgTypes.text(after.account),
+        PgTypes.text(after.hold),
+        PgTypes.timestamptz(before),
+        int8Value(limit)
+      ]),
+      (rows) =>
+        rows.map((row) => ({
+          ...holdColumns.decode(row),
+          isParked: row[holdColumns.size] === true,
+          skipped: (row[holdColumns.size + 1] as ReadonlyArray<string>).map(Number) // an array of texts
+        }))
     )
 })
 
@@ -180,9 +207,12 @@ export const makeBooksReads = (
       ),
     ...makeHoldReads(query),
     contras: Effect.map(query(contras, []), (rows) => rows.map((row) => contraBalanceColumns.decode(row))),
-    trialBalance: Effect.map(query(trial, []), (rows) => rows.map(toTrialLine)),
+    trialBalance: Effect.map(query(trial, []), (rows) => rows.map((row) => toTrialLine(row))),
     trialBalanceAt: (instant) =>
-      Effect.map(query(trialAt, [PgTypes.timestamptz(instant)]), (rows) => rows.map(toTrialLine))
+      Effect.map(query(trialAt, [PgTypes.timestamptz(instant)]), (rows) => ({
+        sums: rows.filter((row) => row[1] !== null).map((row) => toTrialLine(row, 1)),
+        parked: Number(rows[0]?.[0])
+      }))
   }
 }
 
