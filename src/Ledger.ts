@@ -30,7 +30,7 @@ import type { Receipt } from "./domain/Receipt.ts"
 import { type AccountView, holdViewOf, listedViewOf, viewOf } from "./domain/Views.ts"
 import { EventStore } from "./infra/eventstore/EventStore.ts"
 import { AnswerClock } from "./infra/readmodel/AnswerClock.ts"
-import { type Page, Queries } from "./infra/readmodel/Queries.ts"
+import { type Page, Queries, type ReadConsistency } from "./infra/readmodel/Queries.ts"
 import { ReadModel } from "./infra/readmodel/ReadModel.ts"
 import { Ledger } from "./LedgerService.ts"
 import { methodsOf, type QueryAnswers } from "./QueryMethods.ts"
@@ -102,6 +102,19 @@ const makeVerify = Effect.fnUntraced(function* (onProgress?: OnAuditProgress) {
   })
 })
 
+/** A balance of the read model, and whether its account was parked as it was read. */
+const makeReadBalance = Effect.gen(function* () {
+  const queries = yield* Queries
+  const now = yield* AnswerClock
+  return Effect.fnUntraced(function* ({
+    account,
+    ...options
+  }: ReadConsistency & { readonly account: AccountId }) {
+    const head = yield* queries.balance(account, options)
+    return { view: viewOf(head, notBefore(head, yield* now)), isParked: head.isParked }
+  })
+})
+
 /** What the log and the read model answer by themselves, whether a node runs or not. */
 const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditProgress) {
   const history = yield* History
@@ -112,12 +125,10 @@ const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditP
   const sums = yield* Sums
   const readModel = yield* ReadModel
   const now = yield* AnswerClock
+  const readBalance = yield* makeReadBalance
 
   return {
-    balance: Effect.fnUntraced(function* ({ account, ...options }) {
-      const head = yield* queries.balance(account, options)
-      return viewOf(head, notBefore(head, yield* now))
-    }),
+    balance: (payload) => Effect.map(readBalance(payload), ({ view }) => view),
     balanceAt: Effect.fn("Ledger.balanceAt")(function* ({ account, version, recordedAt = 0 }) {
       // Exactly one of the two was given.
       const asOf: AsOf =
@@ -158,15 +169,16 @@ const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditP
 /** What a node answers from its read side and the log, whether it takes commands or not. */
 const makeReadSideAnswers = Effect.gen(function* () {
   const stores = yield* makeStoreAnswers()
+  const readBalance = yield* makeReadBalance
   const completeness = yield* Completeness
   const subscriptions = yield* Subscriptions
   return {
     ...stores,
     balance: Effect.fnUntraced(function* (payload) {
       // Taken before the query: what a later comparison with the log finds need not be in the answer.
-      const reached = completeness.ofUnsafe(payload.account)
-      const view = yield* stores.balance(payload)
-      return { ...view, completeTo: Math.max(view.recordedAt, reached) }
+      const reached = completeness.completeToUnsafe()
+      const { view, isParked } = yield* readBalance(payload)
+      return { ...view, completeTo: isParked ? view.recordedAt : Math.max(view.recordedAt, reached) }
     }),
     subscribe: subscriptions.subscribe
   } satisfies Partial<QueryAnswers>

@@ -1,19 +1,19 @@
 /** The look-up of single heads: few statements for many questions, and no answer from before its question. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber } from "effect"
-import type { OpenedHead } from "../../src/domain/Books.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { StoreUnavailable } from "../../src/infra/eventstore/EventStoreTypes.ts"
+import type { ReadHead } from "../../src/infra/readmodel/ReadModel.ts"
 import { makeHeadLookup } from "../../src/infra/readmodel/ReadModelReads.ts"
 import { accountId } from "../support/storedEvents.ts"
 
-const headOf = (id: AccountId, version: number): OpenedHead => ({
+const headOf = (id: AccountId, version: number): ReadHead => ({
   account: {
     _tag: "Opened",
     id,
     version,
     status: "open",
-    asset: "USD/2" as OpenedHead["account"]["asset"], // well-formed
+    asset: "USD/2" as ReadHead["account"]["asset"], // well-formed
     owner: "x",
     overdraftLimit: 0n,
     balance: 0n,
@@ -22,7 +22,8 @@ const headOf = (id: AccountId, version: number): OpenedHead => ({
     metadata: {}
   },
   hash: "",
-  recordedAt: 0
+  recordedAt: 0,
+  isParked: false
 })
 
 /** A table whose statements read when they begin, and answer when they are let. */

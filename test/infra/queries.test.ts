@@ -3,7 +3,6 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Result } from "effect"
 import { TestClock } from "effect/testing"
 import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
-import type { OpenedHead } from "../../src/domain/Books.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import type { QueryError } from "../../src/domain/Errors.ts"
 import { type AccountId, instantMax } from "../../src/domain/Ids.ts"
@@ -17,7 +16,7 @@ import {
 import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "../../src/infra/readmodel/Queries.ts"
-import { type LinesQuery, ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
+import { type LinesQuery, type ReadHead, ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { deposit, EventWriter, openAccount, transfer, withdraw } from "../support/eventWriter.ts"
 import { quiet } from "../support/ledgerWorld.ts"
 import { accountId, commandId } from "../support/storedEvents.ts"
@@ -50,12 +49,12 @@ const makeGoingBack = () => {
   const goingBack = Layer.effect(
     ReadModel,
     Effect.map(ReadModel, (real) => {
-      const first = new Map<AccountId, OpenedHead>()
+      const first = new Map<AccountId, ReadHead>()
       return {
         ...real,
         apply: (batch: Parameters<typeof real.apply>[0]) => {
           for (const { head } of batch.moves)
-            if (!first.has(head.account.id)) first.set(head.account.id, head)
+            if (!first.has(head.account.id)) first.set(head.account.id, { ...head, isParked: true })
           return real.apply(batch)
         },
         heads: (accounts: ReadonlyArray<AccountId>) =>

@@ -82,11 +82,11 @@ describe("a node that compares the read model with the log", () => {
   it.live("says nothing of it while it is away, and goes on while the log is", () => {
     let away: StoreUnavailable["store"] | undefined
     return Effect.gen(function* () {
-      const { ofUnsafe } = yield* Completeness
+      const { completeToUnsafe } = yield* Completeness
       const { statusUnsafe } = yield* Reconciler
       const recordedAt = yield* commitOne
       const isComplete = eventually(
-        Effect.sync(() => assert.isAbove(ofUnsafe(a), recordedAt)),
+        Effect.sync(() => assert.isAbove(completeToUnsafe(), recordedAt)),
         10
       )
       yield* isComplete
@@ -96,10 +96,10 @@ describe("a node that compares the read model with the log", () => {
         Effect.sync(() => assert.isAtLeast(statusUnsafe().restarts, failed)),
         10
       )
-      assert.isAbove(ofUnsafe(a), recordedAt)
+      assert.isAbove(completeToUnsafe(), recordedAt)
       away = "read model"
       yield* eventually(
-        Effect.sync(() => assert.strictEqual(ofUnsafe(a), 0)),
+        Effect.sync(() => assert.strictEqual(completeToUnsafe(), 0)),
         10
       )
       away = undefined
@@ -111,18 +111,18 @@ describe("a node that compares the read model with the log", () => {
     const { layer, owning, said } = makeHost()
     said.completeTo = instantMax
     return Effect.gen(function* () {
-      const { ofUnsafe } = yield* Completeness
+      const { completeToUnsafe } = yield* Completeness
       const recordedAt = yield* commitOne
       const owned = yield* Effect.forkChild(owning)
       yield* eventually(
-        Effect.sync(() => assert.isAbove(ofUnsafe(a), recordedAt)),
+        Effect.sync(() => assert.isAbove(completeToUnsafe(), recordedAt)),
         10
       )
       yield* Fiber.interrupt(owned)
-      assert.isAbove(ofUnsafe(a), recordedAt)
+      assert.isAbove(completeToUnsafe(), recordedAt)
       // The read model was lost since.
       said.completeTo = 5
-      assert.isAtMost(ofUnsafe(a), 5)
+      assert.isAtMost(completeToUnsafe(), 5)
     }).pipe(Effect.provide(processOf(() => false, layer)))
   })
 
@@ -131,12 +131,12 @@ describe("a node that compares the read model with the log", () => {
     let isLogAway = false
     said.completeTo = instantMax
     return Effect.gen(function* () {
-      const { ofUnsafe } = yield* Completeness
+      const { completeToUnsafe } = yield* Completeness
       const { statusUnsafe } = yield* Reconciler
       const recordedAt = yield* commitOne
       const owned = yield* Effect.forkChild(owning)
       yield* eventually(
-        Effect.sync(() => assert.isAbove(ofUnsafe(a), recordedAt)),
+        Effect.sync(() => assert.isAbove(completeToUnsafe(), recordedAt)),
         10
       )
       yield* Fiber.interrupt(owned)
@@ -150,7 +150,7 @@ describe("a node that compares the read model with the log", () => {
         Effect.sync(() => assert.isAbove(statusUnsafe().restarts, restarts)),
         10
       )
-      assert.strictEqual(ofUnsafe(a), 0)
+      assert.strictEqual(completeToUnsafe(), 0)
       yield* Fiber.interrupt(ownedAgain)
     }).pipe(Effect.provide(processOf((store) => isLogAway && store === "event store", layer)))
   })
@@ -161,22 +161,22 @@ describe("a node that hears of the rounds of another", () => {
     const { layer, said } = makeHost()
     let isAway = false
     return Effect.gen(function* () {
-      const { ofUnsafe } = yield* Completeness
+      const { completeToUnsafe } = yield* Completeness
       yield* TestClock.adjust(20)
-      assert.strictEqual(ofUnsafe(a), 8_000)
+      assert.strictEqual(completeToUnsafe(), 8_000)
       isAway = true
       yield* TestClock.adjust(20)
-      assert.strictEqual(ofUnsafe(a), 0)
+      assert.strictEqual(completeToUnsafe(), 0)
       isAway = false
       yield* TestClock.adjust(40)
-      assert.strictEqual(ofUnsafe(a), 0)
+      assert.strictEqual(completeToUnsafe(), 0)
       // This one may have begun before.
       said.sweptAt = 9_100
       yield* TestClock.adjust(40)
-      assert.strictEqual(ofUnsafe(a), 0)
+      assert.strictEqual(completeToUnsafe(), 0)
       said.sweptAt = 9_200
       yield* TestClock.adjust(20)
-      assert.strictEqual(ofUnsafe(a), 8_000)
+      assert.strictEqual(completeToUnsafe(), 8_000)
     }).pipe(Effect.provide(processOf(() => isAway, layer)))
   })
 })

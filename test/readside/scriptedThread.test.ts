@@ -3,6 +3,7 @@ import { Worker } from "node:worker_threads"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
+import { Completeness } from "../../src/actors/projections/Completeness.ts"
 import { ReadSideThreadStatus } from "../../src/actors/projections/ThreadStatus.ts"
 import { Singletons } from "../../src/actors/relay/Singletons.ts"
 import * as ReadSideThread from "../../src/actors/thread/ReadSideThread.ts"
@@ -25,7 +26,7 @@ const threadOf = (text: string, counts: Int32Array) =>
   new Worker(
     `const { parentPort: port, workerData: counts } = require("node:worker_threads")
      const say = (message) => port.postMessage(message)
-     const status = JSON.stringify({ relay: {}, projections: [], completeTo: 0, parked: [] })
+     const status = JSON.stringify({ relay: {}, projections: [], completeTo: 7 })
      const beat = () => say([1, { _tag: "Beat", beat: { status, heapBytes: 0, nextMs: 250 } }])
      port.on("message", ([kind, message]) => { if (kind === 1) process.exit(0); onMessage(message) })
      const onGo = (then) => {
@@ -209,6 +210,27 @@ describe("while the thread of the read side starts", () => {
         assert.strictEqual(counts[awaitsAt], 1_000)
       }).pipe(Effect.provide(over(() => threadOf(text, counts))))
     })
+  )
+
+  it.live(
+    "the read model is not told to be complete, once the thread has ended, until it says so again",
+    () =>
+      Effect.gen(function* () {
+        const counts = makeCounts()
+        const first = "const onMessage = () => {}; say([0]); beat(); onGo(() => process.exit(3))"
+        const second = "const onMessage = () => {}; say([0])"
+        const texts = [first]
+        yield* Effect.gen(function* () {
+          const { completeToUnsafe } = yield* Completeness
+          const status = yield* ReadSideThreadStatus
+          yield* eventually(Effect.sync(() => assert.strictEqual(completeToUnsafe(), 7)))
+          counts[goAt] = 1
+          yield* eventually(
+            Effect.sync(() => assert.deepInclude(status(), { restarts: 1, state: "starting" }))
+          )
+          assert.strictEqual(completeToUnsafe(), 0)
+        }).pipe(Effect.provide(over(() => threadOf(texts.shift() ?? second, counts))))
+      })
   )
 
   it.live("it is given twice as long after each time that it did not start", () =>

@@ -13,7 +13,7 @@ const makeTried = () => {
   const times = new Map<AccountId, number>()
   return {
     has: (account: AccountId): boolean => times.has(account),
-    listUnsafe: (): Iterable<AccountId> => times.keys(),
+    listUnsafe: (): ReadonlyArray<AccountId> => [...times.keys()],
     count: (accounts: ReadonlyArray<AccountId>, change: 1 | -1) =>
       Effect.sync(() => {
         for (const account of accounts) {
@@ -36,9 +36,8 @@ export const makeParking = (
   const tried = makeTried()
   return {
     isParked: (account: AccountId): boolean => parked.has(account),
-    isParkedOrTried: (account: AccountId): boolean => parked.has(account) || tried.has(account),
     /** Those that are tried again included. */
-    listUnsafe: (): ReadonlyArray<AccountId> => [...new Set([...parked, ...tried.listUnsafe()])],
+    countUnsafe: (): number => tried.listUnsafe().reduce((count, account) => count + (parked.has(account) ? 0 : 1), parked.size),
     /** Until the scope ends, the accounts are tried again; where it ends by a failure they are parked as before, as far as is known. */
     whileTried: (accounts: ReadonlyArray<AccountId>) =>
       Effect.acquireRelease(tried.count(accounts, 1), (_, exit) => {

@@ -60,10 +60,8 @@ export class ProjectionEngine extends Context.Service<
     ) => Effect.Effect<ProjectionResult, StoreUnavailable>
     /** Brings accounts to the end of their streams as the log has them; answers the number of events. */
     readonly catchUp: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<number, StoreUnavailable>
-    /** As far as this process knows; also while it is tried again. */
-    readonly isParkedUnsafe: (account: AccountId) => boolean
-    /** All that are parked, as far as this process knows. */
-    readonly parkedUnsafe: () => ReadonlyArray<AccountId>
+    /** How many accounts are parked, as far as this process knows; those that are tried again included. */
+    readonly parkedUnsafe: () => number
     /** Takes over what other processes parked or released. */
     readonly refreshParked: Effect.Effect<void, StoreUnavailable>
     /**
@@ -158,8 +156,7 @@ export const makeProjectionEngine = Effect.fnUntraced(function* (readModel: Proj
   return {
     project,
     catchUp,
-    isParkedUnsafe: parking.isParkedOrTried,
-    parkedUnsafe: parking.listUnsafe,
+    parkedUnsafe: parking.countUnsafe,
     refreshParked: Effect.flatMap(parking.refresh, release),
     retryParked,
     skipParked,

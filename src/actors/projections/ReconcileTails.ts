@@ -200,7 +200,7 @@ const makeRound = Effect.fnUntraced(function* (
     counts.loaded += report.loaded
     // An account that another process parked meanwhile was taken for one that lacks nothing.
     if (!(isQuiet && isNothing(finished.report))) yield* engine.refreshParked
-    counts.parked = engine.parkedUnsafe().length
+    counts.parked = engine.parkedUnsafe()
     counts.lag = lag.total()
     counts.completeTo = finished.isComplete ? Math.max(0, completeTo) : 0
     for (let partition = 0; partition < partitions; partition++) {

@@ -18,7 +18,6 @@ import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
 import type { ReadModel } from "../../infra/readmodel/ReadModel.ts"
 import type { ProjectionSql, ReadModelSql } from "../../infra/readmodel/ReadModelSql.ts"
 import { added, CommitFeed, nothing, sizeOf } from "../commit/CommitFeed.ts"
-import { ProjectionEngine } from "../projections/ProjectionEngine.ts"
 import { ProjectionRegistry } from "../projections/ProjectionRegistry.ts"
 import type * as ReadSide from "../projections/ReadSide.ts"
 import { Reconciler } from "../projections/Reconciler.ts"
@@ -224,8 +223,7 @@ const beat = Effect.fnUntraced(function* (post: Post, beforeEach: () => void, ca
   const clock = yield* Clock.Clock
   const relay = yield* Relay
   const registry = yield* ProjectionRegistry
-  // Neither is there where others project.
-  const engine = yield* Effect.serviceOption(ProjectionEngine)
+  // It is not there where others project.
   const reconciler = yield* Effect.serviceOption(Reconciler)
   const cpuSeconds = (): number | undefined => {
     // Node.js 22 does not tell it of one thread.
@@ -236,8 +234,7 @@ const beat = Effect.fnUntraced(function* (post: Post, beforeEach: () => void, ca
   const statusNow = (): ReadSideStatus => ({
     relay: relay.statusUnsafe(),
     projections: registry.statesUnsafe(),
-    completeTo: Option.isSome(reconciler) ? reconciler.value.statusUnsafe().completeTo : 0,
-    parked: Option.isSome(engine) ? engine.value.parkedUnsafe() : []
+    completeTo: Option.isSome(reconciler) ? reconciler.value.statusUnsafe().completeTo : 0
   })
   let told = ""
   let happened = -1

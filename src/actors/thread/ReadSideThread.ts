@@ -532,10 +532,8 @@ export const layer = (spawn: () => WorkerThreads.Worker) =>
           statesUnsafe: () => [...(state.readSideUnsafe()?.projections ?? []), ...here.statesUnsafe()]
         }),
         Context.add(Completeness, {
-          ofUnsafe: (account) => {
-            const said = state.readSideUnsafe()
-            return said === undefined || said.parked.includes(account) ? 0 : said.completeTo
-          }
+          // What it said before it fell silent, or ended, may not be true any more: the read model may have lost rows since.
+          completeToUnsafe: () => (state.isHeardUnsafe() ? (state.readSideUnsafe()?.completeTo ?? 0) : 0)
         })
       )
       return context

@@ -2,7 +2,7 @@
  * What the thread of the commands and the thread of the read side tell each other. Values that can be copied between
  * threads, and nothing that either has to wait for.
  */
-import type { AccountId, Instant } from "../../domain/Ids.ts"
+import type { Instant } from "../../domain/Ids.ts"
 import type { Position } from "../../domain/Receipt.ts"
 import type { WriterId } from "../../infra/eventstore/EventStore.ts"
 import type { Size } from "../commit/CommitFeed.ts"
@@ -32,8 +32,6 @@ export interface ReadSideStatus {
   readonly projections: ReadonlyArray<ProjectionState>
   /** Everything recorded before then is in the books, except for parked accounts; 0: not known. */
   readonly completeTo: Instant
-  /** Accounts of the books that are parked. */
-  readonly parked: ReadonlyArray<AccountId>
 }
 
 /** A sign of life. */

@@ -36,6 +36,7 @@ import {
   type ExpiryPlace,
   expiringAfter,
   type LinesQuery,
+  type ReadHead,
   ReadModel,
   type TimeAxis,
   type TrialLine
@@ -103,7 +104,7 @@ interface StatementPage extends Page<StatementLine> {
 export class Queries extends Context.Service<
   Queries,
   {
-    readonly balance: (account: AccountId, asked?: ReadConsistency) => Effect.Effect<OpenedHead, QueryError>
+    readonly balance: (account: AccountId, asked?: ReadConsistency) => Effect.Effect<ReadHead, QueryError>
     /**
      * In recorded order (of version), or in effective order: each line with the account's balance after it in that
      * order. Pages in effective order are all as of the version that the account was at when the first was asked for.

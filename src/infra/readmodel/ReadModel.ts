@@ -113,6 +113,11 @@ export interface SumQuery {
   readonly effectiveAt?: Instant | undefined
 }
 
+/** A head as the read model has it, and at the same moment whether its account is parked: then it may be older than it has been. */
+export interface ReadHead extends OpenedHead {
+  readonly isParked: boolean
+}
+
 /** What accounts of one asset have together. */
 export interface AssetSum {
   readonly asset: Asset
@@ -292,7 +297,7 @@ export interface ReadModelReads {
   /** The heads of accounts; those without a row are left out. */
   readonly heads: (
     accounts: ReadonlyArray<AccountId>
-  ) => Effect.Effect<ReadonlyMap<AccountId, OpenedHead>, StoreUnavailable>
+  ) => Effect.Effect<ReadonlyMap<AccountId, ReadHead>, StoreUnavailable>
   /** The versions that accounts are at; those without a row are left out. */
   readonly versions: (
     accounts: ReadonlyArray<AccountId>

@@ -111,7 +111,13 @@ const headsAfter = (
     .slice(0, limit)
 
 const makeReads = (tables: Tables): ReadModelReads => ({
-  heads: (accounts) => Effect.sync(() => pick(tables.heads, accounts)),
+  heads: (accounts) =>
+    Effect.sync(() => {
+      const found = [...pick(tables.heads, accounts)]
+      return new Map(
+        found.map(([account, head]) => [account, { ...head, isParked: tables.parked.has(account) }])
+      )
+    }),
   versions: (accounts) =>
     Effect.sync(() => {
       const found = [...pick(tables.heads, accounts)]

@@ -2,7 +2,6 @@
 import { PgTypes } from "@effect/sql-pg"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import { Effect, Exit, Latch, Request, RequestResolver } from "effect"
-import type { OpenedHead } from "../../domain/Books.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
 import type { ReadSideLimits } from "../config/ReadSideConfig.ts"
@@ -12,7 +11,7 @@ import { statementOf, toStatement } from "./AccountStatement.ts"
 import { contraEntries } from "./BooksProjection.ts"
 import { inPrefix, prefixParams } from "./IdRanges.ts"
 import { sumOf, toSums } from "./PrefixSums.ts"
-import type { ReadModelReads, TrialLine } from "./ReadModel.ts"
+import type { ReadHead, ReadModelReads, TrialLine } from "./ReadModel.ts"
 import {
   balanceColumns,
   contraBalanceColumns,
@@ -23,11 +22,15 @@ import {
 import { makeQuery } from "./ReadModelSql.ts"
 import { skippedChanges } from "./SkippedChanges.ts"
 
+/** The row of a parked account may go back while it is read anew; its parking is there before that, and until all of it is there again. */
+const isParked = (account: string) =>
+  `EXISTS (SELECT 1 FROM books_v1_parked_accounts p WHERE p.account = ${account})`
+
 const heads = `
-  SELECT ${balanceColumns.list} FROM unnest($1::text[]) AS wanted(id)
+  SELECT ${balanceColumns.list}, ${isParked("wanted.id")} FROM unnest($1::text[]) AS wanted(id)
   CROSS JOIN LATERAL (SELECT * FROM books_v1_balances b WHERE b.account = wanted.id LIMIT 1) AS found`
 
-const head = `SELECT ${balanceColumns.list} FROM books_v1_balances WHERE account = $1`
+const head = `SELECT ${balanceColumns.list}, ${isParked("b.account")} FROM books_v1_balances b WHERE account = $1`
 
 const versions = `
   SELECT wanted.id, found.version FROM unnest($1::text[]) AS wanted(id)
@@ -52,7 +55,7 @@ const holdsByExpiry = `
 /** One statement, one snapshot: between two, an account may be parked and its rows read anew, or be exchanged by a rebuild. */
 const expiringHolds = `
   SELECT ${holdColumns.list},
-    EXISTS (SELECT 1 FROM books_v1_parked_accounts p WHERE p.account = h.account),
+    ${isParked("h.account")},
     ARRAY(SELECT s.version::text FROM books_v1_skipped s WHERE s.account = h.account)
   FROM books_v1_holds h WHERE (expires_at, account, hold) > ($1, $2, $3) AND expires_at < $4
   ORDER BY expires_at, account, hold LIMIT $5`
@@ -165,10 +168,7 @@ export const makeBooksReads = (
       only !== undefined && accounts.length === 1
         ? query(head, [PgTypes.text(only)])
         : query(heads, [textArray(accounts)])
-    return Effect.map(
-      rows,
-      (found) => new Map(found.map((row) => toHead(row)).map((one) => [one.account.id, one]))
-    )
+    return Effect.map(rows, (found) => new Map(found.map(toReadHead).map((one) => [one.account.id, one])))
   }
   /** By far the most frequent question of all. */
   const headOf = makeHeadLookup(headsOf, {
@@ -216,13 +216,18 @@ export const makeBooksReads = (
   }
 }
 
-interface HeadOf extends Request.Request<OpenedHead | undefined, StoreUnavailable> {
+const toReadHead = (row: ReadonlyArray<unknown>): ReadHead => ({
+  ...toHead(row),
+  isParked: row[balanceColumns.size] === true
+})
+
+interface HeadOf extends Request.Request<ReadHead | undefined, StoreUnavailable> {
   readonly _tag: "HeadOf"
   readonly account: AccountId
 }
 const HeadOf = Request.tagged<HeadOf>("HeadOf")
 
-type Heads = ReadonlyMap<AccountId, OpenedHead>
+type Heads = ReadonlyMap<AccountId, ReadHead>
 
 /**
  * Looks up the head of one account, by one statement for all fibers that ask while others are under way. As with
@@ -233,7 +238,7 @@ type Heads = ReadonlyMap<AccountId, OpenedHead>
 export const makeHeadLookup = (
   look: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<Heads, StoreUnavailable>,
   limits: { readonly statementsMax: number; readonly accountsMax: number }
-): ((account: AccountId) => Effect.Effect<OpenedHead | undefined, StoreUnavailable>) => {
+): ((account: AccountId) => Effect.Effect<ReadHead | undefined, StoreUnavailable>) => {
   const free = Latch.makeUnsafe(true)
   let running = 0
   const begin = Effect.sync(() => {
