@@ -1,11 +1,16 @@
 /** A snapshot that does not agree with the log makes no account wrong or unavailable. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Logger, Random, References, Result } from "effect"
+import { Effect, Fiber, Layer, Logger, Random, References, Result } from "effect"
 import { TestClock } from "effect/testing"
 import { loadAccounts } from "../../src/actors/accounts/LoadAccounts.ts"
+import { Audit } from "../../src/actors/audit/Audit.ts"
+import { AuditConfig, defaultAuditLimits } from "../../src/actors/audit/AuditRun.ts"
 import type { Head } from "../../src/domain/Head.ts"
 import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
+import { deposit as depositTo, EventWriter, openAccount } from "../support/eventWriter.ts"
 import { deposit, memoryStores, open, quiet, startNode, withdraw } from "../support/ledgerWorld.ts"
 import { accountId } from "../support/storedEvents.ts"
 
@@ -217,5 +222,82 @@ describe("an account whose snapshots cannot be read", () => {
       yield* Effect.flip(load)
       assert.strictEqual(rows, 0)
     }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+})
+
+describe("an audit", () => {
+  /** Of the accounts with snapshots, all have two, of their first and second event; `isBad` says which cannot be read. */
+  const world = Effect.fnUntraced(function* (
+    isBad: (account: string, version: number) => boolean,
+    state: string
+  ) {
+    const writer = new EventWriter()
+    const store = yield* EventStore
+    yield* store.registerWriter({ writerId: writer.writerId, node: "test", closedAt: 0 })
+    const real = yield* Snapshots
+    const refused = Effect.fail(new StoreUnavailable({ store: "event store", reason: "refused", state }))
+    for (const id of ["a", "b", "c", "d", "m", "n", "o", "z"]) {
+      const heads: Array<Head> = []
+      for (const command of [openAccount(id), depositTo(id, 5n), depositTo(id, 1n)]) {
+        yield* store.commit(writer.commit(command))
+        heads.push(writer.headOf(accountId(id)))
+      }
+      if (["b", "m", "n", "z"].includes(id)) yield* real.save(heads.slice(0, 2))
+    }
+    const unlessBad = <A>(heads: ReadonlyArray<Head>, found: A) =>
+      heads.some(({ account }) => isBad(account.id, account.version)) ? refused : Effect.succeed(found)
+    const snapshots: Snapshots["Service"] = {
+      ...real,
+      latest: (accounts) => Effect.flatMap(real.latest(accounts), (heads) => unlessBad(heads, heads)),
+      list: (page) =>
+        Effect.flatMap(real.list(page), (rows) =>
+          unlessBad(
+            rows.flatMap(({ head }) => head ?? []),
+            rows
+          )
+        )
+    }
+    const audit = yield* Audit.pipe(
+      Effect.provide(Audit.layer.pipe(Layer.provide(Layer.succeed(Snapshots, snapshots))), { local: true })
+    )
+    const found = (account?: string) =>
+      audit.verify(account === undefined ? {} : { account: accountId(account) }).pipe(
+        Effect.provideService(AuditConfig, { ...defaultAuditLimits, pageSnapshots: 3, pageRows: 4 }),
+        Effect.map(({ findings, snapshots }) => ({
+          snapshots,
+          named: findings.map((one) => [one.invariant, one.where, one.account, one.version])
+        }))
+      )
+    return { found, real, writer }
+  })
+  const stores = Layer.mergeAll(
+    memoryStores,
+    ReadModel.layerMemory.pipe(Layer.provide(ProjectionWaiters.layer))
+  )
+
+  it.effect("names each account whose snapshots cannot be read, and checks all others", () =>
+    Effect.gen(function* () {
+      // The last one of m, the first one of n.
+      const { found, real, writer } = yield* world(
+        (account, version) => (account === "m" && version === 2) || (account === "n" && version === 1),
+        "XX001"
+      )
+      const unreadable = (account: string) => ["I8", "snapshots", account, undefined]
+      assert.deepStrictEqual(yield* found(), {
+        snapshots: 5,
+        named: [unreadable("m"), unreadable("n")]
+      })
+      yield* real.save([withBalance(atVersion(writer.headOf(accountId("z")), 2), 7n)])
+      assert.deepStrictEqual((yield* found()).named.slice(2), [["I8", "snapshots", "z", 2]])
+      assert.deepStrictEqual(yield* found("b"), { snapshots: 2, named: [] })
+      assert.deepStrictEqual((yield* found("n")).named, [unreadable("n")])
+    }).pipe(Effect.provide([stores, quiet]))
+  )
+
+  it.effect("ends without a report where the database has too much to do", () =>
+    Effect.gen(function* () {
+      const { found } = yield* world((account) => account === "m", "53300")
+      assert.strictEqual((yield* Effect.flip(found())).reason, "refused")
+    }).pipe(Effect.provide([stores, quiet]))
   )
 })

@@ -16,6 +16,7 @@ import { makeCursor } from "./AuditCursors.ts"
 import { type Finding, Findings, type Invariant } from "./AuditFindings.ts"
 import { makeHoldRows } from "./AuditHolds.ts"
 import { AuditConfig, type Run, type Tally } from "./AuditRun.ts"
+import { makeSnapshotList } from "./AuditSnapshots.ts"
 import { type AuditProgress, startOf, walkAll } from "./AuditWalk.ts"
 
 export type { Finding, Invariant } from "./AuditFindings.ts"
@@ -146,7 +147,11 @@ const makeRun = Effect.fnUntraced(function* (books: FrozenBooks, account: Accoun
     tally,
     balances: makeCursor(from, limits.pageRows, books.balances),
     lines: makeCursor(from, limits.pageRows, books.lines),
-    snapshots: makeCursor(from, limits.pageSnapshots, snapshots.list),
+    snapshots: makeCursor(
+      from,
+      limits.pageSnapshots,
+      makeSnapshotList(store, snapshots, { findings, limits }, account)
+    ),
     contras: makeContraSums(limits),
     holdRows: makeHoldRows(findings, books, account, limits.pageRows),
     sums: new Map<Asset, bigint>(),
