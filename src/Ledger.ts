@@ -157,10 +157,10 @@ const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditP
     contraBalances: () => queries.contraBalances,
     trialBalance: () => queries.trialBalance,
     parked: () =>
-      Effect.mapBoth(readModel.parked, {
-        onFailure: ({ store: what, reason }) => new Unavailable({ what, reason }),
-        onSuccess: (rows) => rows.slice(0, parkedMax)
-      }),
+      Effect.mapError(
+        readModel.firstParked(parkedMax),
+        ({ store: what, reason }) => new Unavailable({ what, reason })
+      ),
     trialBalanceAt: ({ recordedAt }) => trial.at(recordedAt),
     verify: yield* makeVerify(onAuditProgress)
   } satisfies Partial<QueryAnswers>

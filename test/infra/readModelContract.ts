@@ -860,6 +860,37 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
     )
 
     test(
+      "tells which accounts are parked, all of them only to who knows others, and which of them are past their event",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const eventWriter = new EventWriter()
+        eventWriter.commit(openAccount("a"), deposit("a", 1n), openAccount("b"))
+        assert.isTrue(yield* readModel.apply(batchOf(eventWriter.log)))
+        const at = (account: AccountId, version: number) => ({ account, version, reason: "poison", since: 1 })
+        const none = yield* readModel.parkedNow("")
+        assert.deepInclude(none, { accounts: [], past: [] })
+        assert.deepInclude(yield* readModel.parkedNow(none.digest), { accounts: undefined, past: [] })
+        const c = accountId("c")
+        yield* readModel.park([at(a, 3), at(b, 2), at(c, 1)])
+        const three = yield* readModel.parkedNow(none.digest)
+        assert.sameMembers([...(three.accounts ?? [])], [a, b, c])
+        assert.deepStrictEqual(three.past, [])
+        yield* readModel.beginRelease([b, c])
+        const known = yield* readModel.parkedNow(three.digest)
+        assert.isUndefined(known.accounts)
+        assert.strictEqual(known.digest, three.digest)
+        assert.sameMembers([...known.past], [b, c])
+        yield* readModel.unpark([b])
+        const two = yield* readModel.parkedNow(three.digest)
+        assert.sameMembers([...(two.accounts ?? [])], [a, c])
+        assert.deepStrictEqual(two.past, [c])
+        assert.deepStrictEqual(yield* readModel.parkedAmong([c, b, a]), [at(a, 3), at(c, 0)])
+        assert.deepStrictEqual(yield* readModel.parkedAmong([]), [])
+        assert.deepStrictEqual(yield* readModel.firstParked(1), [at(a, 3)])
+      })
+    )
+
+    test(
       "parks no account that is past the event",
       Effect.gen(function* () {
         const readModel = yield* ReadModel

@@ -29,7 +29,7 @@ const processOf = (isAway: (store: StoreUnavailable["store"]) => boolean, host: 
     Effect.map(ReadModel, (real) => ({
       ...real,
       swept: unlessAway("read model", real.swept),
-      parked: unlessAway("read model", real.parked)
+      parkedNow: (known: string) => unlessAway("read model", real.parkedNow(known))
     }))
   ).pipe(Layer.provide(ReadModel.layerMemory), Layer.provideMerge(ProjectionWaiters.layer))
   const log = Layer.effect(

@@ -398,6 +398,9 @@ export class Outside {
       moveSwept: (writer, from, to) => call(books.moveSwept(writer, from, to)),
       forgetSwept: (writers) => call(books.forgetSwept(writers)),
       parked: call(books.parked),
+      firstParked: (limit) => call(books.firstParked(limit)),
+      parkedAmong: (accounts) => call(books.parkedAmong(accounts)),
+      parkedNow: (known) => call(books.parkedNow(known)),
       park: (parked) => {
         this.#counts.add("path account parked")
         return call(books.park(parked))

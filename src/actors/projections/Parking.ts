@@ -25,23 +25,55 @@ const makeTried = () => {
   }
 }
 
+/** The accounts that this process takes for parked, which it changes itself, and holds against the read model. */
+const makeParked = () => {
+  let parked = new Set<AccountId>()
+  /** Of the accounts in the read model that they were taken from; "" where they were changed since. */
+  let learnt = ""
+  let changes = 0
+  const change = (accounts: Iterable<AccountId>, how: "add" | "delete"): void => {
+    for (const account of accounts) parked[how](account)
+    learnt = ""
+    changes++
+  }
+  return {
+    has: (account: AccountId): boolean => parked.has(account),
+    count: (): number => parked.size,
+    add: (accounts: Iterable<AccountId>): void => change(accounts, "add"),
+    delete: (accounts: Iterable<AccountId>): void => change(accounts, "delete"),
+    /** Takes over those of the read model that pass; answers accounts that got past their event. */
+    learn: Effect.fnUntraced(function* (
+      readModel: Pick<ProjectionModel, "parkedNow">,
+      passes: (account: AccountId) => boolean
+    ) {
+      const before = changes
+      const { digest, accounts, past } = yield* readModel.parkedNow(learnt)
+      if (accounts === undefined) return past
+      parked = new Set(accounts.filter(passes))
+      learnt = changes === before ? digest : ""
+      return past
+    })
+  }
+}
+
 /** `forgetUnsafe` drops what is remembered of the rows of accounts: they may change behind its back. */
 export const makeParking = (
-  readModel: Pick<ProjectionModel, "parked" | "park" | "beginRelease" | "unpark" | "versions">,
+  readModel: Pick<ProjectionModel, "parkedNow" | "parkedAmong" | "park" | "beginRelease" | "unpark">,
   forgetUnsafe: (accounts: ReadonlyArray<AccountId>) => void
 ) => {
-  let parked = new Set<AccountId>()
+  const parked = makeParked()
   /** Parked by this process since it last released them, whatever it took over from others meanwhile. */
   const parkedHere = new Set<AccountId>()
   const tried = makeTried()
   return {
-    isParked: (account: AccountId): boolean => parked.has(account),
+    isParked: parked.has,
     /** Those that are tried again included. */
-    countUnsafe: (): number => tried.listUnsafe().reduce((count, account) => count + (parked.has(account) ? 0 : 1), parked.size),
+    countUnsafe: (): number =>
+      tried.listUnsafe().reduce((count, account) => count + (parked.has(account) ? 0 : 1), parked.count()),
     /** Until the scope ends, the accounts are tried again; where it ends by a failure they are parked as before, as far as is known. */
     whileTried: (accounts: ReadonlyArray<AccountId>) =>
       Effect.acquireRelease(tried.count(accounts, 1), (_, exit) => {
-        if (Exit.isFailure(exit)) for (const account of accounts) parked.add(account)
+        if (Exit.isFailure(exit)) parked.add(accounts)
         return tried.count(accounts, -1)
       }),
     park: Effect.fnUntraced(function* ({ account, version, reason }: Omit<Parked, "since">) {
@@ -50,15 +82,13 @@ export const makeParking = (
         yield* Effect.logError(`projection: account ${account} is parked at version ${version}: ${reason}`)
       }
       yield* readModel.park([{ account, version, reason, since: yield* Clock.currentTimeMillis }])
-      parked.add(account)
+      parked.add([account])
       parkedHere.add(account)
     }),
     /** Until they are parked again, these accounts are projected. */
     tryAgainUnsafe: (accounts: ReadonlyArray<AccountId>): void => {
-      for (const account of accounts) {
-        parked.delete(account)
-        parkedHere.delete(account)
-      }
+      parked.delete(accounts)
+      for (const account of accounts) parkedHere.delete(account)
     },
     /**
      * Unparks accounts that are past their event, unless they were parked again. A reconciler that saw one parked may have passed over
@@ -76,22 +106,19 @@ export const makeParking = (
       yield* catchUp(past)
       yield* readModel.unpark(past.filter(isFree))
       forgetUnsafe(past)
-      const left = new Set((yield* readModel.parked).map(({ account }) => account))
-      for (const account of past) {
-        if (left.has(account)) parked.add(account)
-        else parked.delete(account)
-      }
+      const left = new Set((yield* readModel.parkedAmong(past)).map(({ account }) => account))
+      parked.delete(past)
+      parked.add(left)
     }),
-    /** Takes over what others parked; answers accounts that got past their event, by a newer program perhaps. */
-    refresh: Effect.gen(function* () {
-      const rows = yield* readModel.parked
-      const accounts = rows.map((row) => row.account)
-      const versions =
-        accounts.length === 0 ? new Map<AccountId, number>() : yield* readModel.versions(accounts)
+    /**
+     * Takes over what others parked; answers accounts that got past their event, by a newer program perhaps. There may be as many parked
+     * ones as accounts, so their list is read where it is another than it was.
+     */
+    refresh: parked.learn(
+      readModel,
       // What is tried here is projected until it is parked here again, though its row is still there.
-      parked = new Set(accounts.filter((account) => !tried.has(account) || parkedHere.has(account)))
-      return rows.filter((row) => (versions.get(row.account) ?? 0) >= row.version).map((row) => row.account)
-    })
+      (account) => !tried.has(account) || parkedHere.has(account)
+    )
   }
 }
 

@@ -59,7 +59,7 @@ export const makeSkipParked = (
   })
 
   return Effect.fn("ProjectionEngine.skipParked")(function* (account: AccountId, version: Version) {
-    const found = (yield* readModel.parked).find((row) => row.account === account)
+    const [found] = yield* readModel.parkedAmong([account])
     if (found?.version !== version) {
       const reason = found === undefined ? "it is not parked" : `it is parked at version ${found.version}`
       return yield* new SkipRefused({ account, version, reason })
@@ -77,13 +77,14 @@ export const makeSkipParked = (
 
 /** Skips once more what a person had skipped, where a rebuilt or reloaded account is parked at it again. */
 export const skipAgain = Effect.fnUntraced(function* (
-  readModel: Pick<ProjectionModel, "parked">,
+  readModel: Pick<ProjectionModel, "parkedAmong">,
   skipParked: (account: AccountId, version: Version) => Effect.Effect<void, SkipRefused | StoreUnavailable>,
   skipped: ReadonlyArray<Parked>
 ) {
   const left = new Set(skipped.map(({ account, version }) => `${account}@${version}`))
+  const accounts = [...new Set(skipped.map(({ account }) => account))]
   while (left.size > 0) {
-    const parked = (yield* readModel.parked).filter(({ account, version }) =>
+    const parked = (yield* readModel.parkedAmong(accounts)).filter(({ account, version }) =>
       left.has(`${account}@${version}`)
     )
     if (parked.length === 0) return

@@ -90,6 +90,16 @@ export interface Parked {
   readonly since: Instant
 }
 
+/** Which accounts are parked, for who has known it before. */
+export interface ParkedNow {
+  /** Of all of them: another one where other accounts are parked. */
+  readonly digest: string
+  /** All of them; undefined where the digest is the one that was known. */
+  readonly accounts: ReadonlyArray<AccountId> | undefined
+  /** Those that are past their event, by a newer program perhaps: they are to be released. */
+  readonly past: ReadonlyArray<AccountId>
+}
+
 export interface ContraBalance {
   readonly contra: string
   readonly asset: Asset
@@ -279,7 +289,16 @@ export interface ReadModelWrites {
   readonly moveSwept: (writerId: WriterId, from: number, to: number) => Effect.Effect<void, StoreUnavailable>
   /** Forgets the cursors of writers that are finished: a cursor over all of them takes their place. */
   readonly forgetSwept: (writers: ReadonlyArray<WriterId>) => Effect.Effect<void, StoreUnavailable>
+  /** All of them, however many there are: for a person, and for tests. */
   readonly parked: Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
+  /** The first of them in order of account. */
+  readonly firstParked: (limit: number) => Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
+  /** Those of some accounts that are parked. */
+  readonly parkedAmong: (
+    accounts: ReadonlyArray<AccountId>
+  ) => Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
+  /** `known` is the digest of those that the caller knows, or "". Asked again and again: a list of them is told where it is another. */
+  readonly parkedNow: (known: string) => Effect.Effect<ParkedNow, StoreUnavailable>
   /** Leaves out accounts that got past their event meanwhile, because it was skipped, or projected by a newer program. */
   readonly park: (parked: ReadonlyArray<Parked>) => Effect.Effect<void, StoreUnavailable>
   /**

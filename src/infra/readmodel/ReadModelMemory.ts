@@ -29,6 +29,7 @@ import type {
   ExpiryQuery,
   LinesQuery,
   Parked,
+  ParkedNow,
   ReadModel,
   ReadModelReads,
   ReadModelWrites,
@@ -288,8 +289,26 @@ const makePositions = (
 
 const makeParking = (
   tables: Tables
-): Pick<ReadModelWrites, "parked" | "park" | "beginRelease" | "unpark" | "skipped"> => ({
-  parked: Effect.sync(() => [...tables.parked.values()].toSorted(byText((row) => row.account))),
+): Pick<
+  ReadModelWrites,
+  "parked" | "firstParked" | "parkedAmong" | "parkedNow" | "park" | "beginRelease" | "unpark" | "skipped"
+> => ({
+  parked: Effect.sync(() => allParked(tables)),
+  firstParked: (limit) => Effect.sync(() => allParked(tables).slice(0, limit)),
+  parkedAmong: (accounts) =>
+    Effect.sync(() => allParked(tables).filter(({ account }) => accounts.includes(account))),
+  parkedNow: (known) =>
+    Effect.sync((): ParkedNow => {
+      const rows = allParked(tables)
+      const accounts = rows.map(({ account }) => account)
+      const digest = JSON.stringify(accounts)
+      const past = rows.filter(({ account, version }) => version <= versionOf(tables, account))
+      return {
+        digest,
+        accounts: digest === known ? undefined : accounts,
+        past: past.map(({ account }) => account)
+      }
+    }),
   park: (list) =>
     Effect.sync(() => {
       for (const one of list) {
@@ -314,6 +333,9 @@ const makeParking = (
     }),
   skipped: Effect.sync(() => [...tables.skipped.values()])
 })
+
+const allParked = ({ parked }: Tables): ReadonlyArray<Parked> =>
+  [...parked.values()].toSorted(byText((row) => row.account))
 
 const pick = <K, V>(from: ReadonlyMap<K, V>, keys: ReadonlyArray<K>): ReadonlyMap<K, V> => {
   const found = new Map<K, V>()

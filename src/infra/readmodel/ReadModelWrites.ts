@@ -108,12 +108,34 @@ const makeHeadReads = (query: Query, text: Statements, prefix: string) =>
 
 const makeParking = (query: Query, text: Statements) =>
   ({
-    parked: Effect.map(query(text.parked, []), (rows) => rows.map((row) => parkedColumns.decode(row))),
+    parked: Effect.map(query(text.parked, []), toParked),
+    firstParked: (limit) => Effect.map(query(text.firstParked, [int8Value(limit)]), toParked),
+    parkedAmong: (accounts) =>
+      accounts.length === 0
+        ? Effect.succeed([])
+        : Effect.map(query(text.parkedAmong, [textArray(accounts)]), toParked),
+    parkedNow: (known) =>
+      Effect.map(query(text.parkedNow, [PgTypes.text(known)]), (rows) => {
+        const digest = String(rows[0]?.[0])
+        const told = rows.filter((row) => row[1] !== null)
+        const accountsOf = (some: typeof told) => some.map((row) => row[1] as AccountId) // branded when it was written
+        return {
+          digest,
+          accounts: digest === known ? undefined : accountsOf(told),
+          past: accountsOf(told.filter((row) => row[2] === true))
+        }
+      }),
     park: (parked) => Effect.asVoid(query(text.park, parkedColumns.arrays(parked))),
     beginRelease: (accounts) => Effect.asVoid(query(text.beginRelease, [textArray(accounts)])),
     unpark: (accounts) => Effect.asVoid(query(text.unpark, [textArray(accounts)])),
     skipped: Effect.map(query(text.skipped, []), (rows) => rows.map((row) => skippedColumns.decode(row)))
-  }) satisfies Pick<ProjectionModel, "parked" | "park" | "beginRelease" | "unpark" | "skipped">
+  }) satisfies Pick<
+    ProjectionModel,
+    "parked" | "firstParked" | "parkedAmong" | "parkedNow" | "park" | "beginRelease" | "unpark" | "skipped"
+  >
+
+const toParked = (rows: ReadonlyArray<ReadonlyArray<unknown>>): ReadonlyArray<Parked> =>
+  rows.map((row) => parkedColumns.decode(row))
 
 const makeBatches = Effect.fnUntraced(function* (sql: PgClient, projection: Projection, prefix: string) {
   const waiters = yield* ProjectionWaiters
@@ -347,6 +369,17 @@ const statementsOf = (prefix: string) => ({
   forgetSwept: `DELETE FROM ${prefix}_swept WHERE writer_id = ANY($1::text[])`,
 
   parked: `SELECT ${parkedColumns.list} FROM ${prefix}_parked_accounts ORDER BY account`,
+
+  firstParked: `SELECT ${parkedColumns.list} FROM ${prefix}_parked_accounts ORDER BY account LIMIT $1`,
+
+  parkedAmong: `
+    SELECT ${parkedColumns.list} FROM ${prefix}_parked_accounts WHERE account = ANY($1::text[]) ORDER BY account`,
+
+  parkedNow: `
+    SELECT whole.digest, p.account, p.version <= ${versionIn(prefix)} FROM (
+      SELECT count(*) || ' ' || coalesce(sum(hashtextextended(account, 0)), 0) AS digest FROM ${prefix}_parked_accounts
+    ) AS whole
+    LEFT JOIN ${prefix}_parked_accounts p ON whole.digest <> $1 OR p.version <= ${versionIn(prefix)}`,
 
   park: `
     INSERT INTO ${prefix}_parked_accounts (${parkedColumns.list})

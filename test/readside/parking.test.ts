@@ -1,0 +1,91 @@
+/** What a process knows of the parked accounts, and what it reads for that: their list only where it is another than it was. */
+import { assert, it } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { makeParking } from "../../src/actors/projections/Parking.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
+import { batchOf } from "../infra/readModelContract.ts"
+import { quiet } from "../support/callers.ts"
+import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
+import { accountId } from "../support/storedEvents.ts"
+
+const [a, b, c] = [accountId("a"), accountId("b"), accountId("c")]
+const at = (account: typeof a, version: number) => ({ account, version, reason: "poison", since: 1 })
+
+const memory = ReadModel.layerMemory.pipe(Layer.provide(ProjectionWaiters.layer), Layer.provideMerge(quiet))
+
+const world = Effect.gen(function* () {
+  const readModel = yield* ReadModel
+  const lists: Array<ReadonlyArray<string>> = []
+  const parking = makeParking(
+    {
+      ...readModel,
+      parkedNow: (known) =>
+        Effect.tap(readModel.parkedNow(known), ({ accounts }) =>
+          Effect.sync(() => {
+            if (accounts !== undefined) lists.push(accounts)
+          })
+        )
+    },
+    () => {}
+  )
+  const writer = new EventWriter()
+  writer.commit(openAccount("a"), deposit("a", 1n), openAccount("b"), openAccount("c"))
+  yield* readModel.apply(batchOf(writer.log))
+  return { readModel, parking, lists }
+})
+
+it.effect("the list of parked accounts is read once, and again where others are parked or released", () =>
+  Effect.gen(function* () {
+    const { readModel, parking, lists } = yield* world
+    yield* readModel.park([at(a, 3), at(b, 2)])
+    for (let round = 0; round < 3; round++) assert.deepStrictEqual(yield* parking.refresh, [])
+    assert.deepStrictEqual(lists, [["a", "b"]])
+    assert.deepStrictEqual([a, b, c].map(parking.isParked), [true, true, false])
+    assert.strictEqual(parking.countUnsafe(), 2)
+    yield* readModel.beginRelease([b])
+    assert.deepStrictEqual(yield* parking.refresh, [b], "it is to be released")
+    yield* readModel.unpark([b])
+    yield* readModel.park([at(c, 2)])
+    yield* parking.refresh
+    assert.deepStrictEqual(lists.slice(1), [["a", "c"]])
+    assert.deepStrictEqual([a, b, c].map(parking.isParked), [true, false, true])
+  }).pipe(Effect.provide(memory))
+)
+
+it.effect("what this process parks, tries again and releases is held against the read model once more", () =>
+  Effect.gen(function* () {
+    const { parking, lists } = yield* world
+    yield* parking.park(at(b, 2))
+    // It is past its event: the read model does not take it for parked.
+    yield* parking.park(at(a, 2))
+    assert.deepStrictEqual([a, b].map(parking.isParked), [true, true])
+    yield* parking.refresh
+    yield* parking.refresh
+    assert.deepStrictEqual(lists, [["b"]])
+    assert.deepStrictEqual([a, b].map(parking.isParked), [false, true])
+    const failed = Effect.gen(function* () {
+      yield* parking.whileTried([b])
+      parking.tryAgainUnsafe([b])
+      assert.isFalse(parking.isParked(b))
+      assert.strictEqual(parking.countUnsafe(), 1)
+      yield* parking.refresh
+      assert.isFalse(parking.isParked(b), "it is tried, and its row still there")
+      return yield* Effect.fail("away")
+    })
+    yield* Effect.flip(Effect.scoped(failed))
+    assert.isTrue(parking.isParked(b))
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        yield* parking.whileTried([b])
+        parking.tryAgainUnsafe([b])
+        yield* parking.release([b], () => Effect.void)
+      })
+    )
+    lists.length = 0
+    yield* parking.refresh
+    yield* parking.refresh
+    assert.deepStrictEqual(lists, [[]])
+    assert.strictEqual(parking.countUnsafe(), 0)
+  }).pipe(Effect.provide(memory))
+)
