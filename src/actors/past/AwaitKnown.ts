@@ -11,7 +11,7 @@ import { EventStore, type StoreUnavailable } from "../../infra/eventstore/EventS
 import { AnswerClock } from "../../infra/readmodel/AnswerClock.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../infra/readmodel/ReadModel.ts"
-import { missingIn, unsweptTails } from "../projections/ProjectionLag.ts"
+import { eachUnsweptTail, missingIn } from "../projections/ProjectionLag.ts"
 import { ClosedTimestamps } from "./ClosedTimestamps.ts"
 
 /** What was found of an instant, and which one it is. */
@@ -65,16 +65,20 @@ const makeAwaitKnown = Effect.gen(function* () {
   /** Waits until the read model has everything that is in the log now. */
   const awaitReached = Effect.gen(function* () {
     const swept = yield* readModel.swept
-    for (const { writerId, lastSeq } of yield* unsweptTails(store, swept)) {
-      let after = swept.get(writerId) ?? 0
-      while (after < lastSeq) {
-        const rows = yield* store.readTail({ writerId, after, limit: sweepCommitsMax })
-        const last = rows.at(-1)
-        if (last === undefined) break
-        while ((yield* missingIn(readModel, rows)).length > 0) yield* Effect.sleep(tokenPollMs)
-        after = last.seq
-      }
-    }
+    yield* eachUnsweptTail(
+      store,
+      swept,
+      Effect.fnUntraced(function* ({ writerId, lastSeq }) {
+        let after = swept.get(writerId) ?? 0
+        while (after < lastSeq) {
+          const rows = yield* store.readTail({ writerId, after, limit: sweepCommitsMax })
+          const last = rows.at(-1)
+          if (last === undefined) break
+          while ((yield* missingIn(readModel, rows)).length > 0) yield* Effect.sleep(tokenPollMs)
+          after = last.seq
+        }
+      })
+    )
   })
 
   /**

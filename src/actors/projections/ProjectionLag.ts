@@ -6,7 +6,7 @@ import { Effect, Schema } from "effect"
 import type { AccountId, Instant, Version } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import type { Position } from "../../domain/Receipt.ts"
-import type { CommitRow, EventStore, WriterId } from "../../infra/eventstore/EventStore.ts"
+import type { CommitRow, EventStore, WriterId, WriterRow } from "../../infra/eventstore/EventStore.ts"
 import { type ProjectionModel, sweptFinished } from "../../infra/readmodel/ReadModel.ts"
 
 export const Lag = Schema.Struct({
@@ -65,16 +65,27 @@ const withTimes = (
   return found.map((one) => ({ ...one, recordedAt: times.get(one.account) ?? 0 }))
 }
 
-/** Tails that a projection may lack: of writers that are not finished, and of finished ones above its mark. */
-export const unsweptTails = Effect.fnUntraced(function* (
+/** Finished writers that are looked at by one listing. */
+export const finishedAtOnce = 500
+
+/**
+ * Visits the tails that a projection may lack: of writers that are not finished, and of finished ones above its mark, of which there are as
+ * many as there ever were where it is being filled anew.
+ */
+export const eachUnsweptTail = Effect.fnUntraced(function* <E>(
   store: Pick<EventStore["Service"], "listWriters" | "lastFinished" | "finishedWriters">,
-  swept: ReadonlyMap<WriterId, number>
+  swept: ReadonlyMap<WriterId, number>,
+  visit: (end: Pick<WriterRow, "writerId" | "lastSeq">) => Effect.Effect<void, E>
 ) {
   const open = yield* store.listWriters
   const upTo = yield* store.lastFinished
-  const above = swept.get(sweptFinished) ?? 0
-  const finished = above < upTo ? yield* store.finishedWriters({ above, upTo, limit: upTo - above }) : []
-  return [...open, ...finished]
+  for (const end of open) yield* visit(end)
+  let above = swept.get(sweptFinished) ?? 0
+  while (above < upTo) {
+    const page = yield* store.finishedWriters({ above, upTo, limit: finishedAtOnce })
+    for (const end of page) yield* visit(end)
+    above = page.length < finishedAtOnce ? upTo : (page.at(-1)?.ordinal ?? upTo)
+  }
 })
 
 /** Sums up what is missing, by partition and in total. */

@@ -20,7 +20,7 @@ import { makeSilentWriters } from "../commit/SilentWriters.ts"
 import { reasonOf, supervise } from "../relay/Supervisor.ts"
 import type { ProjectionEngine } from "./ProjectionEngine.ts"
 import { noReconcileCounts, type ProjectionHealth, type ReconcileCounts } from "./ProjectionHealth.ts"
-import { type LagSum, type Missing, makeLag, missingIn } from "./ProjectionLag.ts"
+import { finishedAtOnce, type LagSum, type Missing, makeLag, missingIn } from "./ProjectionLag.ts"
 import { RecordedBeyond } from "./RecordedBeyond.ts"
 
 export interface ReconcileReport {
@@ -59,9 +59,6 @@ interface Round {
 
 /** Rounds in `sweepMs`: an event that the bus lost waits for its grace and one round, and is there within `sweepMs`. */
 export const roundsASweep = 4
-
-/** Finished writers that are looked at by one listing. */
-const finishedAtOnce = 500
 
 /** The reconciler of one projection; `regularly` never ends, and calls `onRound` after each round. */
 export const makeReconcileTails = Effect.fnUntraced(function* (
