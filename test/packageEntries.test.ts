@@ -12,8 +12,11 @@ it("the client loads no code of a node and no package but effect", () => {
       /^src\/((actors|infra|http|access|rpc|loadtest|cli)\/|(LedgerNode|Ledger|openLedger)\.ts)/.test(path)
   )
   assert.deepEqual(ofNodes, [
-    // A socket that gives up a peer which does not read, one function of a clock that it takes, and the shared form of the wire.
+    // A socket that gives up a peer which neither sends nor takes something, one function of a clock that it takes, and the shared
+    // form of the wire.
+    "src/infra/cluster/PeerWatch.ts",
     "src/infra/cluster/SocketTimeouts.ts",
+    "src/infra/cluster/StuckPeers.ts",
     "src/infra/config/Elapsed.ts",
     "src/rpc/LedgerRpc.ts"
   ])

@@ -1,5 +1,7 @@
 /** What a client is answered when connections break, and when nodes restart, freeze or close. */
+import { readFileSync } from "node:fs"
 import { createConnection, createServer, type Socket as NetSocket } from "node:net"
+import { createServer as createTlsServer } from "node:tls"
 import { assert, layer } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Option, Result } from "effect"
 import { AccountNotActive, AccountNotFound, CommandIdReused, Unavailable } from "../../src/domain/Errors.ts"
@@ -89,6 +91,45 @@ const slowLine = (port: number) =>
         resume(Effect.succeed({ port: own, connections: () => ends.length, close }))
       })
     }),
+    ({ close }) => Effect.sync(close)
+  )
+
+const pem = (name: string) => readFileSync(new URL(`./certificates/${name}`, import.meta.url), "utf8")
+
+/** Takes what it is sent at 6 MB a second, as over a slow line, and says nothing. */
+const slowTaker = (isSecure: boolean) =>
+  Effect.acquireRelease(
+    Effect.callback<{ port: number; accepted: () => number; taken: () => number; close: () => void }>(
+      (resume) => {
+        const ends: Array<() => void> = []
+        let taken = 0
+        const take = (socket: NetSocket) => {
+          let left = 0
+          const timer = setInterval(() => {
+            left = 300_000
+            socket.resume()
+          }, 50)
+          socket.on("error", () => {}).on("close", () => clearInterval(timer))
+          socket.on("data", (bytes) => {
+            taken += bytes.length
+            left -= bytes.length
+            if (left <= 0) socket.pause()
+          })
+          ends.push(() => socket.destroy())
+        }
+        const tls = { cert: pem("server.pem"), key: pem("server.key") }
+        const server = isSecure ? createTlsServer(tls, take) : createServer(take)
+        server.listen(0, "127.0.0.1", () => {
+          const address = server.address()
+          const port = typeof address === "object" && address !== null ? address.port : 0
+          const close = () => {
+            for (const end of ends) end()
+            server.close()
+          }
+          resume(Effect.succeed({ port, accepted: () => ends.length, taken: () => taken, close }))
+        })
+      }
+    ),
     ({ close }) => Effect.sync(close)
   )
 
@@ -454,6 +495,33 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
           const way = yield* connect({ urls: [urlOf(line.port)], limits })
           assert.lengthOf(yield* way.ledger.history(account, { limit: count }), count)
           assert.strictEqual(line.connections(), 1)
+        })
+      )
+  )
+
+  it.effect.each(["tcp", "tls"] as const)(
+    "keeps the connection by which what it sends leaves slowly, over %s",
+    (scheme) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const taker = yield* slowTaker(scheme === "tls")
+          const way = yield* connect({
+            urls: [`${scheme}://127.0.0.1:${taker.port}`],
+            ca: pem("ledger-ca.pem"),
+            limits: { ...patientLimits, pingMs: 1_000 }
+          })
+          // Few and large, so that the client itself has little to do.
+          const metadata = Object.fromEntries(
+            Array.from({ length: 16 }, (_, nth) => [`${nth}`.padEnd(64, "k"), "x".repeat(256)])
+          )
+          const commands = Array.from({ length: 180 }, () => ({ ...deposit("slow:1", 1n), metadata }))
+          const calls = yield* Effect.forkChild(
+            Effect.replicateEffect(way.ledger.dispatchMany(commands), 25, { concurrency: "unbounded" })
+          )
+          // Which takes longer than silence may last.
+          yield* until("it took most of it", () => taker.taken() > 18_000_000 || taker.accepted() > 1)
+          assert.strictEqual(taker.accepted(), 1)
+          yield* Fiber.interrupt(calls)
         })
       )
   )

@@ -1,7 +1,4 @@
-/**
- * Whether another node takes what is sent to it, by the bytes that its connection has passed on (`StuckPeers`). Beside `SocketTimeouts.ts`, because
- * a client loads that and not what asks the kernel.
- */
+/** Whether a node takes what another one, or a client, sends to it, by the bytes that its connection has passed on (`StuckPeers`). */
 import type { Socket } from "node:net"
 import { Clock, Effect } from "effect"
 import { queuedBytes } from "./SocketTimeouts.ts"

@@ -107,14 +107,32 @@ const silentLooks = 8
 /** So many bytes are taken from one look to another by a peer that is sent a large message, however slow its line: pings are fewer. */
 const takenMin = 4_096
 
+/** Where the bytes are that were handed to a connection. */
+interface Sent {
+  /** With the peer, as far as that is known. */
+  readonly taken: number
+  /** Not with the kernel yet. */
+  readonly queued: number
+  /** With the kernel, and not with the peer. */
+  readonly unacknowledged: number
+}
+
+/**
+ * Whether the peer takes a message behind which the ping waits, of two looks. The kernel of a peer that stands still takes what is little, so bytes that
+ * are taken as they are written say nothing; those for which the own kernel has no room do, or those that become fewer.
+ */
+const isTakingMore = (before: Sent, now: Sent): boolean => {
+  const left = ({ queued, unacknowledged }: Sent) => queued + unacknowledged
+  return now.taken - before.taken >= takenMin && (before.queued > 0 || left(before) - left(now) >= takenMin)
+}
+
 const peerIsSilent = () =>
   new Socket.SocketError({ reason: new Socket.SocketReadError({ cause: new Error("the peer is silent") }) })
 
-/** The present connection beneath a socket that shows nothing of a message before all of it is there, as a WebSocket does. */
+/** The present connection beneath a socket, which shows nothing of what was taken, and of a message nothing before all of it is there where it is a WebSocket. */
 interface Beneath {
   readonly bytesReadUnsafe: () => number
-  /** Bytes that were written and are not with the peer yet, as far as that is known. */
-  readonly unsent: Effect.Effect<number>
+  readonly sent: Effect.Effect<Sent>
   /** Ends it without a word of farewell, for which a WebSocket would wait. */
   readonly endUnsafe: () => void
 }
@@ -124,36 +142,33 @@ interface Beneath {
  * pings go by answers that are complete: one that is large and comes slowly, or is taken slowly here, would be silence to them. By what is
  * `beneath` one that takes a large message slowly is not silent either: the pings stand behind that.
  */
-export const withReadTimeout = (inner: Socket.Socket, silentMs: number, beneath?: Beneath): Socket.Socket =>
+export const withReadTimeout = (inner: Socket.Socket, silentMs: number, beneath: Beneath): Socket.Socket =>
   Socket.make({
     writer: inner.writer,
     reader: Effect.gen(function* () {
       const clock = yield* Clock.Clock
       const reader = yield* inner.reader
-      const writer = yield* inner.writer
       const lookMs = silentMs / silentLooks
       let waitsSince: number | undefined
       let suspected: number | undefined
       let isGivenUp = false
-      let bytesRead = beneath?.bytesReadUnsafe()
-      let unsent: number | undefined
-      const end =
-        beneath === undefined ? writer.write(new Socket.CloseEvent(1011)) : Effect.sync(beneath.endUnsafe)
+      let bytesRead = beneath.bytesReadUnsafe()
+      let sent: Sent | undefined
       /** Looks whether a peer that has sent nothing for a while takes something: what the kernel tells costs more than the rest. */
-      const lookAtUnsent = Effect.suspend(() => {
+      const lookAtSent = Effect.suspend(() => {
         const isQuiet = waitsSince !== undefined && elapsedMsUnsafe(clock) - waitsSince >= silentMs / 2
-        if (!isQuiet || beneath === undefined) {
-          unsent = undefined
+        if (!isQuiet) {
+          sent = undefined
           return Effect.void
         }
-        return Effect.map(beneath.unsent, (left) => {
-          const isTaking = unsent !== undefined && left <= unsent - takenMin
+        return Effect.map(beneath.sent, (now) => {
+          const isTaking = sent !== undefined && isTakingMore(sent, now)
           if (isTaking && waitsSince !== undefined) waitsSince = elapsedMsUnsafe(clock)
-          unsent = left
+          sent = now
         })
       })
       const look = Effect.suspend(() => {
-        const bytes = beneath?.bytesReadUnsafe()
+        const bytes = beneath.bytesReadUnsafe()
         // A part of a message came, for the rest of which is waited anew.
         if (bytes !== bytesRead && waitsSince !== undefined) waitsSince = elapsedMsUnsafe(clock)
         bytesRead = bytes
@@ -161,9 +176,9 @@ export const withReadTimeout = (inner: Socket.Socket, silentMs: number, beneath?
         // Seen twice: where this process itself stood still, what the peer sent is read between the two looks.
         isGivenUp = isSilent && suspected === waitsSince
         suspected = isSilent ? waitsSince : undefined
-        return isGivenUp ? end : Effect.void
+        return isGivenUp ? Effect.sync(beneath.endUnsafe) : Effect.void
       })
-      yield* lookAtUnsent.pipe(
+      yield* lookAtSent.pipe(
         Effect.andThen(look),
         Effect.ignore,
         Effect.delay(lookMs),
@@ -231,9 +246,13 @@ export const withCloseTimeout = <E>(make: Effect.Effect<Server, E, Scope.Scope>)
   })
 
 /** Bytes of what is being written that the kernel has not taken. Node's own timeouts ask the handle as well, which no property of the socket shows. */
-export const queuedBytes = (socket: NetSocket): number => {
-  const handle: unknown = Reflect.get(socket, "_handle")
-  return Predicate.hasProperty(handle, "writeQueueSize") ? Number(handle.writeQueueSize) : 0
+export const queuedBytes = (socket: NetSocket): number => handleCount(socket, "writeQueueSize")
+
+/** Of a socket of TLS by the handle beneath its own, which counts a chunk as waiting until all of it has left. */
+const handleCount = (socket: NetSocket, name: "writeQueueSize" | "bytesWritten"): number => {
+  const own: unknown = Reflect.get(socket, "_handle")
+  const handle = Predicate.hasProperty(own, "_parent") ? own._parent : own
+  return Predicate.hasProperty(handle, name) ? Number(handle[name]) : 0
 }
 
 /** What the kernel has of a connection that its peer has not acknowledged, in bytes; undefined where the kernel does not tell. */
@@ -296,9 +315,9 @@ export const unacknowledgedNow: Effect.Effect<Unacknowledged> = Effect.map(
   }
 )
 
-/** Bytes that were written to the socket and are not with its peer yet, as far as the kernel tells. */
-export const unsentBytes = (socket: NetSocket): Effect.Effect<number> =>
-  Effect.map(
-    unacknowledgedNow,
-    (unacknowledgedOf) => socket.writableLength + queuedBytes(socket) + (unacknowledgedOf(socket) ?? 0)
-  )
+/** As far as the kernel tells. */
+export const sentBytes = (socket: NetSocket): Effect.Effect<Sent> =>
+  Effect.map(unacknowledgedNow, (unacknowledgedOf) => {
+    const [queued, unacknowledged] = [queuedBytes(socket), unacknowledgedOf(socket) ?? 0]
+    return { taken: handleCount(socket, "bytesWritten") - queued - unacknowledged, queued, unacknowledged }
+  })

@@ -27,13 +27,9 @@ import { type NodeHealth, readAccountEventsArguments } from "../LedgerRpc.ts"
 import { type ClientLimits, defaultClientLimits, type LedgerClientOptions } from "./ClientOptions.ts"
 import { chunksOf, type EncodedCommand, makeEncodeCommand } from "./CommandMessages.ts"
 import { type CallState, makeCallWithFailover, refusesForEver } from "./Failover.ts"
-import {
-  type LedgerUrlInvalid,
-  makeNodeConnection,
-  type NodeClient,
-  type NodeConnection
-} from "./NodeConnection.ts"
+import { makeNodeConnection, type NodeClient, type NodeConnection } from "./NodeConnection.ts"
 import { makeNodePlaces } from "./NodePlaces.ts"
+import type { LedgerUrlInvalid } from "./NodeSockets.ts"
 import { followOwners, type OwnerOf } from "./OwnerRouting.ts"
 import { makeOpenConnection, remoteEvents } from "./RemoteEvents.ts"
 
