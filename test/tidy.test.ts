@@ -383,6 +383,17 @@ describe("CONTRIBUTING.md", () => {
   })
 })
 
+it("no entry of the changelog stands twice, as after a merge that keeps both sides", () => {
+  const beginnings = readFileSync("CHANGELOG.md", "utf8")
+    .split("\n")
+    .filter((line) => line.startsWith("- "))
+    .map((line) => line.slice(0, 70))
+  assert.deepEqual(
+    beginnings.filter((line, index) => beginnings.indexOf(line) !== index),
+    []
+  )
+})
+
 it("a page links to files that are there", () => {
   const pages = execFileSync("git", ["ls-files", "*.md"], { encoding: "utf8" }).trim().split("\n")
   const dead = pages
