@@ -8,8 +8,9 @@ import type { AccountId } from "../../src/domain/Ids.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
 import { fairWeather, makeBusMemory } from "../../src/infra/bus/BusMemory.ts"
 import type { BusMessage } from "../../src/infra/bus/BusMessage.ts"
-import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { quiet } from "../support/callers.ts"
 import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 import { append, appendAndOffer, eventually, limitsOf, type TestLimits } from "../support/readSides.ts"
 import { settable } from "../support/settableClock.ts"
@@ -18,7 +19,9 @@ import { settable } from "../support/settableClock.ts"
 const makeHarness = (
   isAway: () => boolean = () => false,
   isStuck: () => boolean = () => false,
-  publishMs = 0
+  publishMs = 0,
+  readOf: (store: EventStore["Service"]) => EventStore["Service"]["readEvents"] = ({ readEvents }) =>
+    readEvents
 ) =>
   Effect.gen(function* () {
     const published: Array<BusMessage> = []
@@ -31,7 +34,12 @@ const makeHarness = (
           Effect.tap(() => Effect.sync(() => published.push(...messages)))
         )
     }
-    const store = yield* Layer.build(Layer.fresh(EventStore.layerMemory))
+    const store = yield* Layer.build(
+      Layer.effect(
+        EventStore,
+        Effect.map(EventStore, (real) => ({ ...real, readEvents: readOf(real) }))
+      ).pipe(Layer.provide(Layer.fresh(EventStore.layerMemory)))
+    )
     const relay = (limits: TestLimits = {}) =>
       Layer.fresh(Relay.layer.pipe(Layer.provideMerge(Layer.fresh(CommitFeed.layer)))).pipe(
         Layer.provideMerge(
@@ -236,6 +244,28 @@ describe("the relay", () => {
       yield* log.fenceWriter("dead")
       yield* cursorIs("dead", 13).pipe(Effect.provide(relay({ readSide: { publishEventsMax: 3 } })))
       assert.deepStrictEqual(seqsOf("dead"), upTo(12).slice(4))
+    })
+  )
+
+  it.live("publishes what stands before and behind a commit that cannot be read", () =>
+    Effect.gen(function* () {
+      const page = new StoreUnavailable({ store: "event store", reason: "invalid page", state: "XX001" })
+      const { relay, seqsOf, store } = yield* makeHarness(
+        undefined,
+        undefined,
+        0,
+        ({ readEvents }) =>
+          (keys) =>
+            keys.some(({ version }) => version === 5) ? Effect.fail(page) : readEvents(keys)
+      )
+      for (const commit of commitsOf(new EventWriter("dead"), 12))
+        yield* Effect.provide(append(commit), store)
+      yield* Context.get(store, EventStore).fenceWriter("dead")
+      yield* cursorIs("dead", 13).pipe(Effect.provide(relay()), Effect.provide(quiet))
+      assert.deepStrictEqual(
+        seqsOf("dead"),
+        upTo(12).filter((seq) => seq !== 5)
+      )
     })
   )
 

@@ -89,7 +89,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "rows that are not in the log stay in the read model",
     theme: "readSide",
     file: "src/actors/projections/Divergence.ts",
-    from: "const suspects = [...(yield* divergedOf(held)), ...(yield* parkedOf(held))]",
+    from: "const suspects = [...diverged, ...(yield* parkedOf(held))]",
     to: "const suspects = yield* parkedOf(held)"
   },
   {
@@ -274,8 +274,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "an account that was parked for divergence is never released where the answer was lost",
     theme: "readSide",
     file: "src/actors/projections/Divergence.ts",
-    from: "const suspects = [...(yield* divergedOf(held)), ...(yield* parkedOf(held))]",
-    to: "const suspects = yield* divergedOf(held)"
+    from: "const suspects = [...diverged, ...(yield* parkedOf(held))]",
+    to: "const suspects = diverged"
   },
   {
     name: "a shard that was not left clean is loaded at once",

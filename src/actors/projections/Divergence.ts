@@ -7,7 +7,7 @@
  * arrives that contradicts the head, when a row of the log does not follow it, some time after the bus brought an
  * event, and on a slow walk over all accounts.
  */
-import { Clock, Effect, Semaphore } from "effect"
+import { Clock, Effect, Result, Semaphore } from "effect"
 import { fold, type OpenedHead, type Posted } from "../../domain/Books.ts"
 import type { AccountId, Instant, Version } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
@@ -15,6 +15,7 @@ import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import type { HeldHead, ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
+import { orUnreadable, readAround } from "../relay/TailReader.ts"
 import type { Parking } from "./Parking.ts"
 import { toBatch } from "./ProjectionBatch.ts"
 
@@ -40,8 +41,10 @@ export interface DivergenceCounts {
 interface Checked {
   /** Reloaded accounts, up to one batch of their events: they are parked until the caller has caught up the rest. */
   readonly reloaded: ReadonlyArray<AccountId>
-  /** Accounts that differ from the log and stay parked, because their projection cannot reload them. */
+  /** Accounts that differ from the log and stay parked, because their projection cannot reload them, or the log cannot be read. */
   readonly stuck: ReadonlyArray<AccountId>
+  /** Accounts that were not compared, because the log has no event of theirs there that can be read. */
+  readonly unread: ReadonlyArray<AccountId>
 }
 
 export const makeDivergence = Effect.fnUntraced(function* (readModel: ProjectionModel, parking: Parking) {
@@ -49,27 +52,31 @@ export const makeDivergence = Effect.fnUntraced(function* (readModel: Projection
   const { contendedMax, projectEventsMax } = yield* ReadSideConfig
   const reload = yield* makeReload(readModel)
   const alarms = makeAlarms(parking)
+  const compare = makeCompare(store)
+  const parkedOf = makeParkedOf(readModel, parking)
   const oneAtATime = yield* Semaphore.make(1)
-
-  /** Those whose event is missing in the log, or has another hash there. */
-  const divergedOf = Effect.fnUntraced(function* (held: ReadonlyArray<HeldHead>) {
-    const events = held.length === 0 ? [] : yield* store.readEvents(held)
-    const hashes = new Map(events.map((event) => [event.accountId, event.hash]))
-    return held.filter(({ account, hash }) => hashes.get(account) !== hash)
-  })
 
   const heldNow = (accounts: ReadonlyArray<AccountId>) =>
     Effect.map(readModel.look(accounts), ({ heads }) =>
       [...heads.values()].flatMap((head) => heldOf(head) ?? [])
     )
 
+  /** It stays where it is, parked: what its rows stand for is not known, or nothing else can be read. */
+  const stayUnread = (account: AccountId, why: string) =>
+    Effect.as(parking.parkUnreadable(account, why), false)
+
   const heal = Effect.fnUntraced(function* (account: AccountId) {
     for (let tries = 0; tries <= contendedMax; tries++) {
       // Looked at again each time: another fiber or process may have moved or reloaded the account meanwhile.
-      const [held] = yield* divergedOf(yield* heldNow([account]))
+      const { diverged, unread } = yield* compare(yield* heldNow([account]))
+      const why = unread.get(account)
+      if (why !== undefined) return yield* stayUnread(account, why)
+      const [held] = diverged
       if (held !== undefined) {
         yield* alarms.raise(held)
-        if (!(yield* reload(held))) continue
+        const reloaded = yield* reload(held)
+        if (Result.isFailure(reloaded)) return yield* stayUnread(account, reloaded.failure)
+        if (!reloaded.success) continue
       }
       alarms.clearUnsafe(account)
       return true
@@ -78,22 +85,11 @@ export const makeDivergence = Effect.fnUntraced(function* (readModel: Projection
     return yield* contended(account, contendedMax + 1)
   }, oneAtATime.withPermit)
 
-  /**
-   * Accounts that are parked because they had diverged. Their rows may be right by now: the projector that reloaded one may have
-   * ended, or lost its connection to the read model, before it released the account.
-   */
-  const parkedOf = Effect.fnUntraced(function* (held: ReadonlyArray<HeldHead>) {
-    const parked = new Set(held.map(({ account }) => account).filter(parking.isParked))
-    if (parked.size === 0) return []
-    return (yield* readModel.parked).filter(
-      ({ account, reason }) => parked.has(account) && reason.startsWith(divergedReason)
-    )
-  })
-
   const checkHeld = Effect.fnUntraced(function* (held: ReadonlyArray<HeldHead>) {
     const reloaded: Array<AccountId> = []
     const stuck: Array<AccountId> = []
-    const suspects = [...(yield* divergedOf(held)), ...(yield* parkedOf(held))]
+    const { diverged, unread } = yield* compare(held)
+    const suspects = [...diverged, ...(yield* parkedOf(held))]
     for (const account of new Set(suspects.map((one) => one.account))) {
       const isHealed = yield* heal(account).pipe(
         Effect.catchTag("ReloadUnsupported", ({ message }) => alarms.stuck(account, message))
@@ -101,7 +97,7 @@ export const makeDivergence = Effect.fnUntraced(function* (readModel: Projection
       if (isHealed) reloaded.push(account)
       else stuck.push(account)
     }
-    return { reloaded, stuck } satisfies Checked
+    return { reloaded, stuck, unread: [...unread.keys()] } satisfies Checked
   })
 
   return {
@@ -112,6 +108,32 @@ export const makeDivergence = Effect.fnUntraced(function* (readModel: Projection
   }
 })
 
+/** Answers the heads whose event is missing in the log, or has another hash there; and the accounts of which that cannot be read, with why. */
+const makeCompare = (store: EventStore["Service"]) => {
+  const tellUnread = makeUnread()
+  return Effect.fnUntraced(function* (held: ReadonlyArray<HeldHead>) {
+    const { rows, unreadable } = yield* readAround(held, store.readEvents)
+    yield* tellUnread(held, unreadable)
+    const hashes = new Map(rows.map((event) => [event.accountId, event.hash]))
+    const unread = new Map(unreadable.map(({ key, reason }) => [key.account, reason]))
+    const diverged = held.filter(({ account, hash }) => !unread.has(account) && hashes.get(account) !== hash)
+    return { diverged, unread }
+  })
+}
+
+/**
+ * Accounts that are parked because they had diverged. Their rows may be right by now: the projector that reloaded one may have
+ * ended, or lost its connection to the read model, before it released the account.
+ */
+const makeParkedOf = (readModel: Pick<ProjectionModel, "parked">, parking: Parking) =>
+  Effect.fnUntraced(function* (held: ReadonlyArray<HeldHead>) {
+    const parked = new Set(held.map(({ account }) => account).filter(parking.isParked))
+    if (parked.size === 0) return []
+    return (yield* readModel.parked).filter(
+      ({ account, reason }) => parked.has(account) && reason.startsWith(divergedReason)
+    )
+  })
+
 /** However many accounts there are, one statement looks at no more than one batch may have. */
 const inBatches = (
   check: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<Checked, StoreUnavailable>,
@@ -120,12 +142,14 @@ const inBatches = (
   Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
     const reloaded: Array<AccountId> = []
     const stuck: Array<AccountId> = []
+    const unread: Array<AccountId> = []
     for (let from = 0; from < accounts.length; from += accountsMax) {
       const checked = yield* check(accounts.slice(from, from + accountsMax))
       reloaded.push(...checked.reloaded)
       stuck.push(...checked.stuck)
+      unread.push(...checked.unread)
     }
-    return { reloaded, stuck } satisfies Checked
+    return { reloaded, stuck, unread } satisfies Checked
   })
 
 const contended = (account: AccountId, tries: number) =>
@@ -141,21 +165,57 @@ export const heldOf = (head: OpenedHead | undefined): HeldHead | undefined =>
 
 export type Divergence = Effect.Success<ReturnType<typeof makeDivergence>>
 
-/** Replaces an account's rows by what the log has, from its first event, as far as one batch goes. */
+/** Accounts that are told of once, until they can be read again. */
+const unreadMax = 1_000
+
+/** Tells of accounts that cannot be compared with the log, each once: the walk comes to them again and again. */
+const makeUnread = () => {
+  const told = new Set<AccountId>()
+  return Effect.fnUntraced(function* (
+    held: ReadonlyArray<HeldHead>,
+    unreadable: ReadonlyArray<{ readonly key: HeldHead; readonly reason: string }>
+  ) {
+    if (told.size === 0 && unreadable.length === 0) return
+    const unread = new Set(unreadable.map(({ key }) => key.account))
+    for (const { account } of held) if (!unread.has(account)) told.delete(account)
+    for (const { key, reason } of unreadable) {
+      if (told.has(key.account)) continue
+      told.add(key.account)
+      yield* Effect.logError(
+        `projection: version ${key.version} of account ${key.account} cannot be compared with the log, which cannot be read there: ${reason}`
+      )
+    }
+    for (const oldest of told) {
+      if (told.size <= unreadMax) break
+      told.delete(oldest)
+    }
+  })
+}
+
+/**
+ * Replaces an account's rows by what the log has, from its first event, as far as one batch goes. Answers whether the rows were those that are
+ * told, or why the log cannot be read.
+ */
 const makeReload = Effect.fnUntraced(function* (readModel: ProjectionModel) {
   const store = yield* EventStore
   const { partitions } = yield* LedgerConfig
   const { projectEventsMax } = yield* ReadSideConfig
   return Effect.fnUntraced(function* (held: HeldHead) {
-    const rows = yield* store.readStreams([{ account: held.account, after: 0 }], projectEventsMax)
+    const read = yield* orUnreadable(
+      store.readStreams([{ account: held.account, after: 0 }], projectEventsMax)
+    )
+    if (Result.isFailure(read)) return Result.fail(read.failure)
     const partition = partitionOf(held.account, partitions)
     const looked = yield* readModel.look([])
     const batchOf = (posted: ReadonlyArray<Posted>) => toBatch(posted, [], partitions, looked)
-    return yield* readModel.reload(held, partition, batchOf(fold(new Map(), rows).posted)).pipe(
-      // The guilty event is found, and parked, when the account is caught up from nothing.
-      Effect.catchTag("RowsRefused", () => readModel.reload(held, partition, batchOf([]))),
-      Effect.catchTag("RowsRefused", Effect.die)
-    )
+    const isReloaded = yield* readModel
+      .reload(held, partition, batchOf(fold(new Map(), read.success).posted))
+      .pipe(
+        // The guilty event is found, and parked, when the account is caught up from nothing.
+        Effect.catchTag("RowsRefused", () => readModel.reload(held, partition, batchOf([]))),
+        Effect.catchTag("RowsRefused", Effect.die)
+      )
+    return Result.succeed(isReloaded)
   })
 })
 

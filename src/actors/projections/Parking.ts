@@ -56,15 +56,51 @@ const makeParked = () => {
   }
 }
 
+/** How the reason begins for which an account is parked whose log cannot be read. */
+const unreadableReason = "the log cannot be read"
+
+const makePark = (
+  readModel: Pick<ProjectionModel, "park" | "versions">,
+  forgetUnsafe: (accounts: ReadonlyArray<AccountId>) => void,
+  parked: { readonly has: (account: AccountId) => boolean; readonly add: (account: AccountId) => void }
+) => {
+  const park = Effect.fnUntraced(function* ({ account, version, reason }: Omit<Parked, "since">) {
+    forgetUnsafe([account])
+    if (!parked.has(account)) {
+      yield* Effect.logError(`projection: account ${account} is parked at version ${version}: ${reason}`)
+    }
+    yield* readModel.park([{ account, version, reason, since: yield* Clock.currentTimeMillis }])
+    parked.add(account)
+  })
+  return {
+    park,
+    /** Parks an account where it is, because the log has no more of it that can be read. */
+    parkUnreadable: (account: AccountId, why: string) =>
+      Effect.flatMap(readModel.versions([account]), (versions) =>
+        park({ account, version: (versions.get(account) ?? 0) + 1, reason: `${unreadableReason}: ${why}` })
+      )
+  }
+}
+
 /** `forgetUnsafe` drops what is remembered of the rows of accounts: they may change behind its back. */
 export const makeParking = (
-  readModel: Pick<ProjectionModel, "parkedNow" | "parkedAmong" | "park" | "beginRelease" | "unpark">,
+  readModel: Pick<
+    ProjectionModel,
+    "parkedNow" | "parkedAmong" | "park" | "beginRelease" | "unpark" | "versions"
+  >,
   forgetUnsafe: (accounts: ReadonlyArray<AccountId>) => void
 ) => {
   const parked = makeParked()
   /** Parked by this process since it last released them, whatever it took over from others meanwhile. */
   const parkedHere = new Set<AccountId>()
   const tried = makeTried()
+  const { park, parkUnreadable } = makePark(readModel, forgetUnsafe, {
+    has: parked.has,
+    add: (account) => {
+      parked.add([account])
+      parkedHere.add(account)
+    }
+  })
   return {
     isParked: parked.has,
     /** Those that are tried again included. */
@@ -76,15 +112,8 @@ export const makeParking = (
         if (Exit.isFailure(exit)) parked.add(accounts)
         return tried.count(accounts, -1)
       }),
-    park: Effect.fnUntraced(function* ({ account, version, reason }: Omit<Parked, "since">) {
-      forgetUnsafe([account])
-      if (!parked.has(account)) {
-        yield* Effect.logError(`projection: account ${account} is parked at version ${version}: ${reason}`)
-      }
-      yield* readModel.park([{ account, version, reason, since: yield* Clock.currentTimeMillis }])
-      parked.add([account])
-      parkedHere.add(account)
-    }),
+    park,
+    parkUnreadable,
     /** Until they are parked again, these accounts are projected. */
     tryAgainUnsafe: (accounts: ReadonlyArray<AccountId>): void => {
       parked.delete(accounts)

@@ -4,7 +4,7 @@
  * missing before higher ones. It holds no lock: each batch is guarded by the versions its accounts had when it was
  * folded, so any number of engines may work on the same tables.
  */
-import { Context, Effect, Latch, Layer } from "effect"
+import { Context, Effect, Latch, Layer, Result } from "effect"
 import { type Folded, fold, type OpenedHead } from "../../domain/Books.ts"
 import type { AccountId, Version } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
@@ -21,6 +21,7 @@ import {
   type ProjectionModel,
   ReadModel
 } from "../../infra/readmodel/ReadModel.ts"
+import { orUnreadable } from "../relay/TailReader.ts"
 import { type Divergence, type DivergenceCounts, heldOf, makeDivergence } from "./Divergence.ts"
 import { makeParking, type Parking } from "./Parking.ts"
 import { makeBatchWriter } from "./ProjectionBatch.ts"
@@ -194,12 +195,22 @@ const makeCatchUpStep = Effect.fnUntraced(function* ({ readModel, parking, write
   const store = yield* EventStore
   const { projectEventsMax } = yield* ReadSideConfig
 
-  /** Answers how many events were projected, and which accounts may have more; undefined on contention. */
+  /**
+   * Answers how many events were projected, and which accounts may have more; undefined on contention. Where one of several accounts cannot
+   * be read, nothing was done; where it is alone, it is parked.
+   */
   return Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
     const looked = yield* readModel.look(accounts)
     const { heads } = looked
     const from = accounts.map((account) => ({ account, after: heads.get(account)?.account.version ?? 0 }))
-    const rows = yield* store.readStreams(from, projectEventsMax)
+    const read = yield* orUnreadable(store.readStreams(from, projectEventsMax))
+    if (Result.isFailure(read)) {
+      const [account, ...others] = accounts
+      if (account === undefined || others.length > 0) return "unreadable"
+      yield* parking.parkUnreadable(account, read.failure)
+      return { events: 0, unread: [], reloaded: [] }
+    }
+    const rows = read.success
     const { posted, broken } = fold(heads, rows)
     if (posted.length > 0 && !(yield* write(posted, [], looked))) return undefined
     // A row of the log that does not follow: either the rows before it are not of the log, or the log is broken.
@@ -242,6 +253,10 @@ const makeCatchUp = Effect.fnUntraced(function* (
           contended++
           if (contended > contendedMax) return yield* gaveUp(contendedMax)
           width = Math.max(1, Math.floor(width / 2))
+          continue
+        }
+        if (done === "unreadable") {
+          width = 1
           continue
         }
         contended = 0
@@ -359,12 +374,11 @@ const makeCompareWithLog = (
     const suspects = new Set(diverged)
     for (const account of older) if (!compared.hasUnsafe(account, heads)) suspects.add(account)
     const held = [...suspects].flatMap((account) => heldOf(heads.get(account)) ?? [])
-    const { reloaded, stuck } = yield* divergence.checkHeld(held)
+    const { reloaded, stuck, unread } = yield* divergence.checkHeld(held)
     yield* catchUpReloaded(reloaded)
     compared.addUnsafe(older, heads)
-    const forged = held.filter(
-      ({ account }) => diverged.includes(account) && !reloaded.includes(account) && !stuck.includes(account)
-    )
+    const otherwise = new Set([...reloaded, ...stuck, ...unread])
+    const forged = held.filter(({ account }) => diverged.includes(account) && !otherwise.has(account))
     for (const one of forged) yield* divergence.disbelieve(one)
     return forged.length
   })

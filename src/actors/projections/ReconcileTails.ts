@@ -2,7 +2,7 @@
  * The net under the bus: follows the tail of every writer in the log, and loads what of it the projection lacks and
  * the bus will not bring any more. Runs beside the projectors, on one node of a cluster.
  */
-import { Cause, Clock, Effect, Semaphore } from "effect"
+import { Cause, Clock, Effect, Result, Semaphore } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
@@ -18,6 +18,7 @@ import {
 import { type CheckpointAt, type ProjectionModel, sweptFinished } from "../../infra/readmodel/ReadModel.ts"
 import { makeSilentWriters } from "../commit/SilentWriters.ts"
 import { reasonOf, supervise } from "../relay/Supervisor.ts"
+import { orUnreadable } from "../relay/TailReader.ts"
 import type { ProjectionEngine } from "./ProjectionEngine.ts"
 import { noReconcileCounts, type ProjectionHealth, type ReconcileCounts } from "./ProjectionHealth.ts"
 import { finishedAtOnce, type LagSum, type Missing, makeLag, missingIn } from "./ProjectionLag.ts"
@@ -299,17 +300,43 @@ const lostFrom =
     )
   }
 
+type TailPlace = Parameters<EventStore["Service"]["readTail"]>[0]
+
+/** Looks at tails, and knows where those stop that cannot be read on. */
+const makeLookAtTail = Effect.fnUntraced(function* (model: ProjectionModel) {
+  const store = yield* EventStore
+  const unreadable = new Map<WriterId, number>()
+  return {
+    /** The next commits, those of them that are old enough, and what the projection lacks of these. */
+    lookAt: Effect.fnUntraced(function* (at: TailPlace, youngest: Instant) {
+      const tail = yield* store.readTail(at)
+      const young = tail.findIndex((row) => row.recordedAt > youngest)
+      const rows = young === -1 ? tail : tail.slice(0, young)
+      const missing = yield* missingIn(model, rows)
+      return { isLast: tail.length === 0, young, rows, missing }
+    }),
+    /** Told once of each: which accounts the commit has is not known, and so not that they are complete. */
+    stopAt: Effect.fnUntraced(function* (writerId: WriterId, seq: number, why: string) {
+      if (unreadable.get(writerId) === seq) return
+      unreadable.set(writerId, seq)
+      yield* Effect.logError(
+        `sweep: commit ${seq} of writer ${writerId} cannot be read, so that from there on nothing is known to be complete: ${why}`
+      )
+    })
+  }
+})
+
 /**
- * Follows one tail from its cursor; stops at the first commit that is too young, or that the bus may still bring. `reached` is the last
- * commit up to which everything is there.
+ * Follows one tail from its cursor; stops at the first commit that is too young, that the bus may still bring, or that cannot be read.
+ * `reached` is the last commit up to which everything is there.
  */
 const makeReconcileTail = Effect.fnUntraced(function* (
   model: ProjectionModel,
   engine: ProjectionEngine["Service"],
   walk: HeadWalk
 ) {
-  const store = yield* EventStore
   const { sweepCommitsMax } = yield* ReadSideConfig
+  const { lookAt, stopAt } = yield* makeLookAtTail(model)
 
   /** A cursor beyond the end of its tail: the store lost commits, and rows that came of them may be there. */
   const cursorOf = Effect.fnUntraced(function* ({ writerId, lastSeq }: TailEnd, cursor: number) {
@@ -329,13 +356,22 @@ const makeReconcileTail = Effect.fnUntraced(function* (
     let from = yield* cursorOf(end, round.swept.get(writerId) ?? 0)
     if (from >= lastSeq) return { report, reached: from, isComplete: true }
     const isLost = yield* round.isLost
+    /** One alone after a failure, and twice as many after each success. */
+    let limit = sweepCommitsMax
     while (from < lastSeq) {
-      const tail = yield* store.readTail({ writerId, after: from, limit: sweepCommitsMax })
-      const young = tail.findIndex((row) => row.recordedAt > round.youngest)
-      const rows = young === -1 ? tail : tail.slice(0, young)
+      const looked = yield* orUnreadable(lookAt({ writerId, after: from, limit }, round.youngest))
+      if (Result.isFailure(looked)) {
+        if (limit === 1) {
+          yield* stopAt(writerId, from + 1, looked.failure)
+          return { report, reached: from, isComplete: false }
+        }
+        limit = 1
+        continue
+      }
+      limit = Math.min(sweepCommitsMax, limit * 2)
+      const { isLast, young, rows, missing } = looked.success
       const to = rows.at(-1)?.seq
-      if (to === undefined) return { report, reached: from, isComplete: tail.length === 0 }
-      const missing = yield* missingIn(model, rows)
+      if (to === undefined) return { report, reached: from, isComplete: isLast }
       const lost = missing.filter(isLost)
       const loaded = lost.length === 0 ? 0 : yield* engine.catchUp(lost.map(({ account }) => account))
       report = { ...report, loaded: report.loaded + loaded }

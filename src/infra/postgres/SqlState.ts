@@ -81,3 +81,10 @@ export const isRefused = (state: string | undefined): boolean =>
  */
 export const isLasting = (state: string | undefined): boolean =>
   state !== undefined && !/^(08|40|53|55|57)/.test(state)
+
+/**
+ * The server cannot read what stands there, or cannot take it for what was asked: XX a page or an index that is bad, 58 its file, 22 and 54
+ * values. Unlike what else lasts, rights that are missing say, it is of single rows.
+ */
+export const isOfRows = (state: string | undefined): boolean =>
+  state !== undefined && /^(22|54|58|XX)/.test(state)

@@ -1,0 +1,183 @@
+/** A log of which a part cannot be read, as where a page of its disk is bad: what can be read is projected, compared and published. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
+import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
+import { Reconciler } from "../../src/actors/projections/Reconciler.ts"
+import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
+import { quiet } from "../support/callers.ts"
+import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
+import { append, assertCaughtUp, limitsOf } from "../support/readSides.ts"
+import { accountId } from "../support/storedEvents.ts"
+
+/** Where the page is bad: an event, or the row of a commit. */
+interface BadPage {
+  event?: { readonly account: string; readonly version: number }
+  commit?: { readonly writerId: string; readonly seq: number }
+}
+
+const badPage = Effect.fail(
+  new StoreUnavailable({ store: "event store", reason: "invalid page in block 7 (XX001)", state: "XX001" })
+)
+
+/** A process that projects and reconciles when it is told to, over a log with a bad page. */
+const processOver = (bad: BadPage) => {
+  const isEvent = (account: string, from: number, to: number) =>
+    bad.event !== undefined &&
+    bad.event.account === account &&
+    bad.event.version >= from &&
+    bad.event.version <= to
+  const store = Layer.effect(
+    EventStore,
+    Effect.map(EventStore, (real) => ({
+      ...real,
+      readEvents: (keys: Parameters<typeof real.readEvents>[0]) =>
+        keys.some(({ account, version }) => isEvent(account, version, version))
+          ? badPage
+          : real.readEvents(keys),
+      readStreams: (from: Parameters<typeof real.readStreams>[0], limit: number) =>
+        from.some(({ account, after }) => isEvent(account, after + 1, Number.MAX_SAFE_INTEGER))
+          ? badPage
+          : real.readStreams(from, limit),
+      readTail: (from: Parameters<typeof real.readTail>[0]) =>
+        Effect.flatMap(real.readTail(from), (rows) =>
+          rows.some(({ writerId, seq }) => bad.commit?.writerId === writerId && bad.commit.seq === seq)
+            ? Effect.die(new SyntaxError("a commit whose keys are no JSON"))
+            : Effect.succeed(rows)
+        )
+    }))
+  ).pipe(Layer.provide(EventStore.layerMemory))
+  const model = ReadModel.layerMemory.pipe(Layer.provideMerge(ProjectionWaiters.layer))
+  return Reconciler.layer.pipe(
+    Layer.provideMerge(Layer.mergeAll(ProjectionEngine.layer, ProjectionHealth.layer)),
+    Layer.provideMerge(Layer.mergeAll(store, model)),
+    Layer.provide(quiet),
+    Layer.provide(limitsOf({})),
+    Layer.fresh
+  )
+}
+
+const bad = accountId("bad")
+const ids = ["a", "b", "bad", "c", "d"].map(accountId)
+const opening = ids.map((id) => openAccount(id))
+const parked = Effect.flatMap(ReadModel, (model) => model.parked)
+const sweepAll = Effect.flatMap(Reconciler, ({ sweep }) => sweep({ load: true }))
+
+/** All but the account that cannot be read is as the log has it, and that one is parked there. */
+const assertBadIsParked = Effect.fnUntraced(function* (version: number) {
+  const rows = yield* parked
+  assert.deepStrictEqual(
+    rows.map((row) => ({ account: row.account, version: row.version })),
+    [{ account: bad, version }]
+  )
+  assert.match(rows[0]?.reason ?? "", /^the log cannot be read: invalid page/)
+})
+
+describe("an account whose log cannot be read", () => {
+  it.effect("is parked where the bus lost its events, and those beside it are loaded", () => {
+    const page: BadPage = {}
+    return Effect.gen(function* () {
+      const writer = new EventWriter()
+      yield* append(writer.commit(...opening))
+      page.event = { account: "bad", version: 1 }
+      assert.deepInclude(yield* sweepAll, { commits: 1, loaded: 4, behind: 0 })
+      yield* assertBadIsParked(1)
+      const later = writer.commit(...ids.map((id) => deposit(id, 1n)))
+      yield* append(later)
+      assert.deepInclude(yield* sweepAll, { commits: 1, loaded: 4, behind: 0 })
+      delete page.event
+      assert.deepStrictEqual(yield* (yield* ProjectionEngine).retryParked(), [])
+      yield* assertCaughtUp(writer.log)
+    }).pipe(Effect.provide(processOver(page)))
+  })
+
+  it.effect(
+    "is parked where the bus brought a later event of it, and the others that it brought are there",
+    () => {
+      const page: BadPage = {}
+      return Effect.gen(function* () {
+        const engine = yield* ProjectionEngine
+        const writer = new EventWriter()
+        yield* append(writer.commit(...opening))
+        yield* engine.catchUp(ids)
+        for (let round = 0; round < 2; round++)
+          yield* append(writer.commit(...ids.map((id) => deposit(id, 1n))))
+        page.event = { account: "bad", version: 2 }
+        const { gaps } = yield* engine.project(
+          writer.log.filter(({ version }) => version === 3),
+          []
+        )
+        assert.strictEqual(gaps, ids.length)
+        yield* assertBadIsParked(2)
+        const versions = yield* (yield* ReadModel).versions(ids)
+        assert.deepStrictEqual(
+          ids.map((id) => versions.get(id)),
+          [3, 3, 1, 3, 3]
+        )
+      }).pipe(Effect.provide(processOver(page)))
+    }
+  )
+
+  it.effect("keeps no other from being compared with the log", () => {
+    const page: BadPage = {}
+    return Effect.gen(function* () {
+      const engine = yield* ProjectionEngine
+      const writer = new EventWriter()
+      yield* append(writer.commit(...opening, deposit("a", 1n)))
+      yield* engine.catchUp(ids)
+      const forger = writer.fork("writer-1")
+      yield* engine.project(forger.commit(deposit("b", 1_000n), deposit("d", 1_000n)).events, [])
+      page.event = { account: "bad", version: 1 }
+      yield* sweepAll
+      yield* assertCaughtUp(writer.log)
+      assert.deepStrictEqual(yield* parked, [])
+    }).pipe(Effect.provide(processOver(page)))
+  })
+
+  it.effect("stays parked where its rows are not of the log, until they can be read anew", () => {
+    const page: BadPage = {}
+    return Effect.gen(function* () {
+      const engine = yield* ProjectionEngine
+      const writer = new EventWriter()
+      yield* append(writer.commit(...opening, deposit("a", 1n)))
+      yield* engine.catchUp(ids)
+      const forger = writer.fork("writer-1")
+      yield* engine.project(forger.commit(deposit("bad", 1_000n)).events, [])
+      page.event = { account: "bad", version: 1 }
+      yield* sweepAll
+      yield* assertBadIsParked(3)
+      yield* engine.retryParked()
+      yield* assertBadIsParked(3)
+      delete page.event
+      assert.deepStrictEqual(yield* engine.retryParked(), [])
+      yield* assertCaughtUp(writer.log)
+    }).pipe(Effect.provide(processOver(page)))
+  })
+})
+
+describe("a commit whose row cannot be read", () => {
+  it.effect("stops the tail of its writer, up to it, and no other", () => {
+    const page: BadPage = {}
+    return Effect.gen(function* () {
+      const [first, second] = [new EventWriter("w1"), new EventWriter("w2")]
+      for (const id of ["a", "b", "c"]) yield* append(first.commit(openAccount(id)))
+      for (const id of ["d", "e"]) yield* append(second.commit(openAccount(id)))
+      page.commit = { writerId: "w1", seq: 3 }
+      yield* sweepAll
+      yield* assertCaughtUp([...first.log.slice(0, 2), ...second.log])
+      const { swept } = yield* ReadModel
+      assert.deepStrictEqual(
+        [...(yield* swept)],
+        [
+          ["w1", 2],
+          ["w2", 2]
+        ]
+      )
+      delete page.commit
+      yield* sweepAll
+      yield* assertCaughtUp([...first.log, ...second.log])
+    }).pipe(Effect.provide(processOver(page)))
+  })
+})
