@@ -15,13 +15,20 @@ import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 import { append, appendAndOffer, eventually, limitsOf, type TestLimits } from "../support/readSides.ts"
 import { settable } from "../support/settableClock.ts"
 
+/** What the store reads, and what the bus acknowledges at once. */
+interface Hands {
+  readonly readOf?: (store: EventStore["Service"]) => EventStore["Service"]["readEvents"]
+  readonly takes?: (messages: ReadonlyArray<BusMessage>) => boolean
+}
+
+const tooMuch = new StoreUnavailable({ store: "bus", reason: "no acknowledgement within 3000 ms" })
+
 /** A bus that keeps what was acknowledged, in order, repetitions included. */
 const makeHarness = (
   isAway: () => boolean = () => false,
   isStuck: () => boolean = () => false,
   publishMs = 0,
-  readOf: (store: EventStore["Service"]) => EventStore["Service"]["readEvents"] = ({ readEvents }) =>
-    readEvents
+  { readOf, takes }: Hands = {}
 ) =>
   Effect.gen(function* () {
     const published: Array<BusMessage> = []
@@ -29,7 +36,10 @@ const makeHarness = (
     const watched: Bus["Service"] = {
       ...bus,
       publish: (messages) =>
-        Effect.suspend(() => (isStuck() ? Effect.never : bus.publish(messages))).pipe(
+        Effect.suspend(() => {
+          if (takes?.(messages) === false) return Effect.fail(tooMuch)
+          return isStuck() ? Effect.never : bus.publish(messages)
+        }).pipe(
           Effect.delay(publishMs),
           Effect.tap(() => Effect.sync(() => published.push(...messages)))
         )
@@ -37,7 +47,7 @@ const makeHarness = (
     const store = yield* Layer.build(
       Layer.effect(
         EventStore,
-        Effect.map(EventStore, (real) => ({ ...real, readEvents: readOf(real) }))
+        Effect.map(EventStore, (real) => ({ ...real, readEvents: readOf?.(real) ?? real.readEvents }))
       ).pipe(Layer.provide(Layer.fresh(EventStore.layerMemory)))
     )
     const relay = (limits: TestLimits = {}) =>
@@ -247,17 +257,31 @@ describe("the relay", () => {
     })
   )
 
+  it.live("publishes a large commit over a link that takes little at once", () =>
+    Effect.gen(function* () {
+      const { relay, seqsOf } = yield* makeHarness(undefined, undefined, 0, {
+        takes: (messages) => messages.length <= 3
+      })
+      yield* Effect.gen(function* () {
+        const writer = new EventWriter("w1")
+        yield* appendAndOffer(writer.commit(openAccount("w1")))
+        yield* cursorIs("w1", 1)
+        yield* appendAndOffer(writer.commit(...upTo(100).map(() => deposit("w1", 1n))))
+        yield* cursorIs("w1", 2)
+      }).pipe(Effect.provide(relay({ readSide: { messageBytesMax: 1_000 } })))
+      assert.isAbove(seqsOf("w1").filter((seq) => seq === 2).length, 3)
+    })
+  )
+
   it.live("publishes what stands before and behind a commit that cannot be read", () =>
     Effect.gen(function* () {
       const page = new StoreUnavailable({ store: "event store", reason: "invalid page", state: "XX001" })
-      const { relay, seqsOf, store } = yield* makeHarness(
-        undefined,
-        undefined,
-        0,
-        ({ readEvents }) =>
+      const { relay, seqsOf, store } = yield* makeHarness(undefined, undefined, 0, {
+        readOf:
+          ({ readEvents }) =>
           (keys) =>
             keys.some(({ version }) => version === 5) ? Effect.fail(page) : readEvents(keys)
-      )
+      })
       for (const commit of commitsOf(new EventWriter("dead"), 12))
         yield* Effect.provide(append(commit), store)
       yield* Context.get(store, EventStore).fenceWriter("dead")

@@ -3,8 +3,9 @@
  * cursors are saved to the event store from time to time, so that after a crash only a little is published again.
  */
 import { Clock, Effect, Latch, Semaphore } from "effect"
+import { bytesOf } from "../../domain/StoredEvent.ts"
 import { Bus } from "../../infra/bus/Bus.ts"
-import { pack } from "../../infra/bus/BusMessage.ts"
+import { type BusMessage, eventsOf, pack } from "../../infra/bus/BusMessage.ts"
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
@@ -160,19 +161,55 @@ const readOn = Effect.fnUntraced(function* (tail: Tail, eventsMax: number) {
   tail.commits = commits
 })
 
+/** So many of the largest messages are acknowledged at once, about: 4 MB. */
+const largestAtOnce = 16
+
+/**
+ * Sends messages a portion after the other, of bounded size: the bus has some seconds to acknowledge what it is given at once, in which a
+ * slow link does not take a burst of large events. After a failure, with which all are sent again, half as much is sent at once; after each
+ * success a little more.
+ */
+const makeSend = (bus: Bus["Service"], messageBytesMax: number) => {
+  const most = largestAtOnce * messageBytesMax
+  let atOnce = most
+  /** The first of them, at least one. */
+  const portionOf = (messages: ReadonlyArray<BusMessage>): ReadonlyArray<BusMessage> => {
+    let bytes = 0
+    const end = messages.findIndex((message, index) => {
+      for (const row of eventsOf(message)) bytes += bytesOf(row)
+      return index > 0 && bytes > atOnce
+    })
+    return end === -1 ? messages : messages.slice(0, end)
+  }
+  return Effect.fnUntraced(function* (messages: ReadonlyArray<BusMessage>) {
+    let left = messages
+    do {
+      const portion = portionOf(left)
+      yield* Effect.tapError(bus.publish(portion), () =>
+        Effect.sync(() => {
+          atOnce = Math.max(messageBytesMax, atOnce / 2)
+        })
+      )
+      left = left.slice(portion.length)
+    } while (left.length > 0)
+    atOnce = Math.min(most, atOnce + messageBytesMax)
+  })
+}
+
 /** Publishes commits, and answers the rest that is due before the next ones. */
 const makePublish = Effect.fnUntraced(function* (moveTo: (writer: WriterId, seq: number) => void) {
   const bus = yield* Bus
   const { partitions } = yield* LedgerConfig
   const { messageBytesMax } = yield* ReadSideConfig
   const pace = yield* makeCatchUpPace
+  const send = makeSend(bus, messageBytesMax)
   const counts = { events: 0, eventsFromStore: 0 }
 
   /** Publishes whole commits; their cursors move once everything is acknowledged. */
   const publish = Effect.fnUntraced(function* (commits: ReadonlyArray<Commit>) {
     const startedAtMs = pace.elapsedMs()
     const messages = pack(commits, { partitions, bytesMax: messageBytesMax })
-    yield* bus.publish(messages).pipe(
+    yield* send(messages).pipe(
       continued({
         name: "relay",
         kind: "producer",
