@@ -1,6 +1,7 @@
 /** A parked account that is released has all that was committed meanwhile, wherever the release ends. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
+import { TestClock } from "effect/testing"
 import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
 import { Reconciler } from "../../src/actors/projections/Reconciler.ts"
@@ -9,7 +10,7 @@ import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.t
 import { ReadModel, RowsRefused } from "../../src/infra/readmodel/ReadModel.ts"
 import { batchOf } from "../infra/readModelContract.ts"
 import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
-import { append, assertCaughtUp, limitsOf } from "../support/readSides.ts"
+import { append, assertCaughtUp, limitsOf, type TestLimits } from "../support/readSides.ts"
 import { accountId } from "../support/storedEvents.ts"
 
 type Step = Effect.Effect<unknown, StoreUnavailable>
@@ -25,7 +26,7 @@ interface Before {
 const calm = (): Before => ({ apply: Effect.void, look: Effect.void, unpark: Effect.void, isCured: false })
 
 /** A process that projects and reconciles when it is told to; lines with the description "bad" are refused until it is cured. */
-const processWith = (before: Before) => {
+const processWith = (before: Before, limits: TestLimits = {}) => {
   const model = Layer.effect(
     ReadModel,
     Effect.map(ReadModel, (real) => ({
@@ -51,7 +52,7 @@ const processWith = (before: Before) => {
   return Reconciler.layer.pipe(
     Layer.provideMerge(Layer.mergeAll(ProjectionEngine.layer, ProjectionHealth.layer)),
     Layer.provideMerge(Layer.mergeAll(EventStore.layerMemory, model)),
-    Layer.provide(limitsOf({})),
+    Layer.provide(limitsOf(limits)),
     Layer.fresh
   )
 }
@@ -146,4 +147,33 @@ describe("an event that a reconciler passed over while its account was parked", 
       assert.deepStrictEqual(yield* parked, [])
     }).pipe(Effect.provide(processWith(before)))
   })
+})
+
+describe("an account whose reloading ended before it was released", () => {
+  /** The walk, one account every second, would take an hour to come to it. */
+  const walking: TestLimits = { ledger: { sweepMs: 4_000 }, readSide: { verifyHeadsMax: 1 } }
+
+  it.effect("is released by the rounds, long before the walk comes to it", () =>
+    Effect.gen(function* () {
+      const model = yield* ReadModel
+      const writer = new EventWriter()
+      const others = Array.from({ length: 200 }, (_, index) => `other-${index}`)
+      yield* append(
+        writer.commit(...others.map((id) => openAccount(id)), openAccount("poor"), openAccount("poison"))
+      )
+      yield* (yield* Reconciler).sweep({ load: true })
+      const reason = "its rows stand for version 5 as the log does not have it"
+      yield* model.park([
+        { account: poor, version: 6, reason, since: 0 },
+        { account: accountId("poison"), version: 2, reason: "not a text", since: 0 }
+      ])
+      yield* append(writer.commit(deposit("poor", 1n)))
+      yield* TestClock.adjust("30 seconds")
+      assert.deepStrictEqual(
+        (yield* parked).map(({ account }) => account),
+        ["poison"]
+      )
+      yield* assertCaughtUp(writer.log)
+    }).pipe(Effect.provide(processWith(calm(), walking)))
+  )
 })

@@ -1,6 +1,7 @@
 /** A log of which a part cannot be read, as where a page of its disk is bad: what can be read is projected, compared and published. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
+import { TestClock } from "effect/testing"
 import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
 import { Reconciler } from "../../src/actors/projections/Reconciler.ts"
@@ -9,7 +10,7 @@ import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.t
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { quiet } from "../support/callers.ts"
 import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
-import { append, assertCaughtUp, limitsOf } from "../support/readSides.ts"
+import { append, assertCaughtUp, limitsOf, type TestLimits } from "../support/readSides.ts"
 import { accountId } from "../support/storedEvents.ts"
 
 /** Where the page is bad: an event, or the row of a commit. */
@@ -23,7 +24,7 @@ const badPage = Effect.fail(
 )
 
 /** A process that projects and reconciles when it is told to, over a log with a bad page. */
-const processOver = (bad: BadPage) => {
+const processOver = (bad: BadPage, limits: TestLimits = {}) => {
   const isEvent = (account: string, from: number, to: number) =>
     bad.event !== undefined &&
     bad.event.account === account &&
@@ -54,7 +55,7 @@ const processOver = (bad: BadPage) => {
     Layer.provideMerge(Layer.mergeAll(ProjectionEngine.layer, ProjectionHealth.layer)),
     Layer.provideMerge(Layer.mergeAll(store, model)),
     Layer.provide(quiet),
-    Layer.provide(limitsOf({})),
+    Layer.provide(limitsOf(limits)),
     Layer.fresh
   )
 }
@@ -119,6 +120,21 @@ describe("an account whose log cannot be read", () => {
       }).pipe(Effect.provide(processOver(page)))
     }
   )
+
+  it.effect("is tried again by itself, and goes on once its log is mended", () => {
+    const page: BadPage = { event: { account: "bad", version: 1 } }
+    return Effect.gen(function* () {
+      const writer = new EventWriter()
+      yield* append(writer.commit(...opening))
+      yield* sweepAll
+      yield* TestClock.adjust("3 minutes")
+      yield* assertBadIsParked(1)
+      delete page.event
+      yield* TestClock.adjust("3 minutes")
+      assert.deepStrictEqual(yield* parked, [])
+      yield* assertCaughtUp(writer.log)
+    }).pipe(Effect.provide(processOver(page, { ledger: { sweepMs: 4_000 } })))
+  })
 
   it.effect("keeps no other from being compared with the log", () => {
     const page: BadPage = {}

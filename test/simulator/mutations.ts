@@ -275,7 +275,14 @@ export const mutations: ReadonlyArray<Mutation> = [
     theme: "readSide",
     file: "src/actors/projections/Divergence.ts",
     from: "const suspects = [...diverged, ...(yield* parkedOf(held))]",
-    to: "const suspects = diverged"
+    to: "const suspects = diverged",
+    also: [
+      {
+        file: "src/actors/projections/ReconcileTails.ts",
+        from: "yield* engine.mendParked",
+        to: "yield* Effect.void"
+      }
+    ]
   },
   {
     name: "a shard that was not left clean is loaded at once",

@@ -11,12 +11,13 @@ import { Clock, Effect, Result, Semaphore } from "effect"
 import { fold, type OpenedHead, type Posted } from "../../domain/Books.ts"
 import type { AccountId, Instant, Version } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
+import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import type { HeldHead, ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
 import { orUnreadable, readAround } from "../relay/TailReader.ts"
-import type { Parking } from "./Parking.ts"
+import { divergedReason, type Parking } from "./Parking.ts"
 import { toBatch } from "./ProjectionBatch.ts"
 
 interface DivergedAt {
@@ -73,10 +74,10 @@ export const makeDivergence = Effect.fnUntraced(function* (readModel: Projection
       if (why !== undefined) return yield* stayUnread(account, why)
       const [held] = diverged
       if (held !== undefined) {
+        const read = yield* orUnreadable(store.readStreams([{ account, after: 0 }], projectEventsMax))
+        if (Result.isFailure(read)) return yield* stayUnread(account, read.failure)
         yield* alarms.raise(held)
-        const reloaded = yield* reload(held)
-        if (Result.isFailure(reloaded)) return yield* stayUnread(account, reloaded.failure)
-        if (!reloaded.success) continue
+        if (!(yield* reload(held, read.success))) continue
       }
       alarms.clearUnsafe(account)
       return true
@@ -104,6 +105,7 @@ export const makeDivergence = Effect.fnUntraced(function* (readModel: Projection
     checkHeld,
     check: inBatches((accounts) => Effect.flatMap(heldNow(accounts), checkHeld), projectEventsMax),
     disbelieve: alarms.disbelieve,
+    isUnhealedUnsafe: alarms.isUnhealedUnsafe,
     countsUnsafe: alarms.countsUnsafe
   }
 })
@@ -192,35 +194,20 @@ const makeUnread = () => {
   })
 }
 
-/**
- * Replaces an account's rows by what the log has, from its first event, as far as one batch goes. Answers whether the rows were those that are
- * told, or why the log cannot be read.
- */
+/** Replaces an account's rows by what the log has, from its first event, as far as one batch goes. */
 const makeReload = Effect.fnUntraced(function* (readModel: ProjectionModel) {
-  const store = yield* EventStore
   const { partitions } = yield* LedgerConfig
-  const { projectEventsMax } = yield* ReadSideConfig
-  return Effect.fnUntraced(function* (held: HeldHead) {
-    const read = yield* orUnreadable(
-      store.readStreams([{ account: held.account, after: 0 }], projectEventsMax)
-    )
-    if (Result.isFailure(read)) return Result.fail(read.failure)
+  return Effect.fnUntraced(function* (held: HeldHead, rows: ReadonlyArray<StoredEvent>) {
     const partition = partitionOf(held.account, partitions)
     const looked = yield* readModel.look([])
     const batchOf = (posted: ReadonlyArray<Posted>) => toBatch(posted, [], partitions, looked)
-    const isReloaded = yield* readModel
-      .reload(held, partition, batchOf(fold(new Map(), read.success).posted))
-      .pipe(
-        // The guilty event is found, and parked, when the account is caught up from nothing.
-        Effect.catchTag("RowsRefused", () => readModel.reload(held, partition, batchOf([]))),
-        Effect.catchTag("RowsRefused", Effect.die)
-      )
-    return Result.succeed(isReloaded)
+    return yield* readModel.reload(held, partition, batchOf(fold(new Map(), rows).posted)).pipe(
+      // The guilty event is found, and parked, when the account is caught up from nothing.
+      Effect.catchTag("RowsRefused", () => readModel.reload(held, partition, batchOf([]))),
+      Effect.catchTag("RowsRefused", Effect.die)
+    )
   })
 })
-
-/** How the reason begins for which such an account is parked. */
-const divergedReason = "its rows stand for version"
 
 /** Log, counters and parking of accounts that differ from the log. */
 const makeAlarms = (parking: Parking) => {
@@ -243,6 +230,7 @@ const makeAlarms = (parking: Parking) => {
       }
       yield* parking.park({ account, version: version + 1, reason })
     }),
+    isUnhealedUnsafe: (account: AccountId): boolean => unhealed.has(account),
     clearUnsafe: (account: AccountId): void => {
       unhealed.delete(account)
     },

@@ -5,6 +5,7 @@
  */
 import { Clock, Effect, Exit } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import type { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import type { Parked, ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
 
@@ -56,17 +57,73 @@ const makeParked = () => {
   }
 }
 
-/** How the reason begins for which an account is parked whose log cannot be read. */
+/** How the reason begins for which an account is parked whose rows are not of the log. */
+export const divergedReason = "its rows stand for version"
+/** The same of one whose log cannot be read. */
 const unreadableReason = "the log cannot be read"
+
+/**
+ * How long after they were seen parked, or tried last, accounts are tried again by themselves, in milliseconds: the process that reloaded one may
+ * have ended before it was released, and a log may be mended. For other reasons it takes a person, or a newer program.
+ */
+const againMs = ({ reason }: Parked): number | undefined => {
+  if (reason.startsWith(divergedReason)) return 10_000
+  return reason.startsWith(unreadableReason) ? 60_000 : undefined
+}
+/** So many at once: the round waits for them. */
+const againMax = 20
+/** How often they are looked for, in milliseconds, and among how many; the walk comes to others. */
+const lookMs = 5_000
+const lookedMax = 1_000
+
+/** Accounts that are tried again by themselves, each when it is due by time elapsed. */
+const makeDue = (
+  readModel: Pick<ProjectionModel, "firstParked">,
+  isTried: (account: AccountId) => boolean
+) => {
+  const dueMs = new Map<AccountId, number>()
+  let lookedMs = Number.NEGATIVE_INFINITY
+  return Effect.gen(function* () {
+    const nowMs = elapsedMsUnsafe(yield* Clock.Clock)
+    if (nowMs - lookedMs < lookMs) return []
+    lookedMs = nowMs
+    const listed = yield* readModel.firstParked(lookedMax)
+    const before = new Map(dueMs)
+    dueMs.clear()
+    for (const row of listed) {
+      const pauseMs = isTried(row.account) ? undefined : againMs(row)
+      if (pauseMs !== undefined) dueMs.set(row.account, before.get(row.account) ?? nowMs + pauseMs)
+    }
+    const due = [...dueMs]
+      .filter(([, at]) => at <= nowMs)
+      .toSorted(([, a], [, b]) => a - b)
+      .slice(0, againMax)
+      .map(([account]) => account)
+    // Counted anew from now on, whatever comes of it.
+    for (const account of due) dueMs.delete(account)
+    return due
+  })
+}
 
 const makePark = (
   readModel: Pick<ProjectionModel, "park" | "versions">,
   forgetUnsafe: (accounts: ReadonlyArray<AccountId>) => void,
   parked: { readonly has: (account: AccountId) => boolean; readonly add: (account: AccountId) => void }
 ) => {
+  /** What was told of accounts that are tried again by themselves, the longest known first: they may be parked again for the same. */
+  const told = new Map<AccountId, string>()
+  const isNews = ({ account, reason }: Pick<Parked, "account" | "reason">): boolean => {
+    if (parked.has(account) || told.get(account) === reason) return false
+    if (reason.startsWith(unreadableReason)) told.set(account, reason)
+    for (const oldest of told.keys()) {
+      if (told.size <= lookedMax) break
+      told.delete(oldest)
+    }
+    return true
+  }
   const park = Effect.fnUntraced(function* ({ account, version, reason }: Omit<Parked, "since">) {
     forgetUnsafe([account])
-    if (!parked.has(account)) {
+    if (isNews({ account, reason })) {
       yield* Effect.logError(`projection: account ${account} is parked at version ${version}: ${reason}`)
     }
     yield* readModel.park([{ account, version, reason, since: yield* Clock.currentTimeMillis }])
@@ -86,7 +143,7 @@ const makePark = (
 export const makeParking = (
   readModel: Pick<
     ProjectionModel,
-    "parkedNow" | "parkedAmong" | "park" | "beginRelease" | "unpark" | "versions"
+    "parkedNow" | "parkedAmong" | "firstParked" | "park" | "beginRelease" | "unpark" | "versions"
   >,
   forgetUnsafe: (accounts: ReadonlyArray<AccountId>) => void
 ) => {
@@ -94,6 +151,7 @@ export const makeParking = (
   /** Parked by this process since it last released them, whatever it took over from others meanwhile. */
   const parkedHere = new Set<AccountId>()
   const tried = makeTried()
+  const due = makeDue(readModel, tried.has)
   const { park, parkUnreadable } = makePark(readModel, forgetUnsafe, {
     has: parked.has,
     add: (account) => {
@@ -147,7 +205,9 @@ export const makeParking = (
       readModel,
       // What is tried here is projected until it is parked here again, though its row is still there.
       (account) => !tried.has(account) || parkedHere.has(account)
-    )
+    ),
+    /** Accounts for which it is time to be tried again by themselves. */
+    due: Effect.suspend(() => (parked.count() === 0 ? Effect.succeed([]) : due))
   }
 }
 

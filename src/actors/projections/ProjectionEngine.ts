@@ -66,6 +66,11 @@ export class ProjectionEngine extends Context.Service<
     /** Takes over what other processes parked or released. */
     readonly refreshParked: Effect.Effect<void, StoreUnavailable>
     /**
+     * Tries those again, as of the last refresh, whose reason may be over though their rows do not show it: they were reloaded, or their log
+     * could not be read. Each some time after it was tried last; what cannot be reloaded is left to a person.
+     */
+    readonly mendParked: Effect.Effect<void, StoreUnavailable>
+    /**
      * Leaves out for ever the event that an account is parked at, records that, and goes on with the event after it.
      * The event's effect on the balance is kept where the event can be read. Refused where the account is not parked
      * at this version, or where its first event cannot be read: then there is no balance to go on from.
@@ -124,17 +129,7 @@ export const makeProjectionEngine = Effect.fnUntraced(function* (readModel: Proj
   )
   const project = yield* makeProject(parts, catchUp, catchUpReloaded, recent.addUnsafe)
 
-  const release: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable> =
-    Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
-      if (accounts.length === 0) return
-      yield* parking.whileTried(accounts)
-      parking.tryAgainUnsafe(accounts)
-      const { reloaded, stuck } = yield* divergence.check(accounts)
-      const left = new Set(stuck)
-      yield* catchUp(accounts.filter((account) => !left.has(account)))
-      yield* parking.release(accounts, catchUp)
-      yield* catchUpReloaded(reloaded)
-    }, Effect.scoped)
+  const release = makeRelease(parts, catchUp, catchUpReloaded)
   const again = {
     retryOnContention: <A, E>(attempt: Effect.Effect<A | undefined, E>) =>
       retryOnContention(attempt, contendedMax),
@@ -159,6 +154,9 @@ export const makeProjectionEngine = Effect.fnUntraced(function* (readModel: Proj
     catchUp,
     parkedUnsafe: parking.countUnsafe,
     refreshParked: Effect.flatMap(parking.refresh, release),
+    mendParked: Effect.flatMap(parking.due, (accounts) =>
+      release(accounts.filter((account) => !divergence.isUnhealedUnsafe(account)))
+    ),
     retryParked,
     skipParked,
     verifyHeads,
@@ -171,6 +169,23 @@ export const makeProjectionEngine = Effect.fnUntraced(function* (readModel: Proj
     divergenceUnsafe: divergence.countsUnsafe
   } satisfies ProjectionEngine["Service"]
 })
+
+/** Tries accounts again, and releases those that got past their event. */
+const makeRelease = (
+  { parking, divergence }: Parts,
+  catchUp: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<unknown, StoreUnavailable>,
+  catchUpReloaded: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable>
+): ((accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable>) =>
+  Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
+    if (accounts.length === 0) return
+    yield* parking.whileTried(accounts)
+    parking.tryAgainUnsafe(accounts)
+    const { reloaded, stuck } = yield* divergence.check(accounts)
+    const left = new Set(stuck)
+    yield* catchUp(accounts.filter((account) => !left.has(account)))
+    yield* parking.release(accounts, catchUp)
+    yield* catchUpReloaded(reloaded)
+  }, Effect.scoped)
 
 /** Repeats a step that answers `undefined` when another projector moved its accounts meanwhile. */
 const retryOnContention = Effect.fnUntraced(function* <A, E>(

@@ -167,7 +167,7 @@ const makeRound = Effect.fnUntraced(function* (
   })
 
   return Effect.fnUntraced(function* (loads: Loads) {
-    yield* engine.refreshParked
+    yield* refreshParked(engine, loads)
     const { askedAtMs, now, unseenFrom, swept, writers } = yield* Effect.onError(look, () =>
       Effect.sync(silent.forgetUnsafe)
     )
@@ -206,6 +206,12 @@ const makeRound = Effect.fnUntraced(function* (
     }
     return { report, isQuiet: isQuiet && isNothing(finished.report), now, askedAtMs }
   }, oneAtATime.withPermit)
+})
+
+/** Takes over which accounts are parked; where rounds are made regularly, those are tried again for which it is time. */
+const refreshParked = Effect.fnUntraced(function* (engine: ProjectionEngine["Service"], loads: Loads) {
+  yield* engine.refreshParked
+  if (loads === "lost") yield* engine.mendParked
 })
 
 /** Finished writers in order of their number: those whose tails are there need no cursors of their own any more. */
