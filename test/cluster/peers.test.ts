@@ -195,6 +195,29 @@ describe("requests", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.effect("for a lease are told that nothing was done once another node owns the shard, or this one", () =>
+    Effect.gen(function* () {
+      const { routes, send, owned, join } = yield* asker()
+      const borrow: PeerRequest = { _tag: "Borrow", account: "a" as AccountId, lease: "l-1" } // as above
+      const frozen = yield* join({ shards: [1, 2], say: () => Effect.never })
+      const next = yield* join({ shards: [] })
+      const waiting = yield* start(send(1, borrow))
+      const still = yield* start(send(1, head("a")))
+      const other = yield* start(send(2, { ...borrow, lease: "l-2" }))
+      yield* settle
+      next.tell([1])
+      yield* settle
+      assert.deepInclude(yield* Fiber.join(waiting), { _tag: "Refused" })
+      assert.strictEqual(frozen.gone(), 1)
+      // The node that may have lent it has it back.
+      assert.isTrue(routes.tell(1, giveBack))
+      owned[2] = true
+      routes.look()
+      assert.deepInclude(yield* Fiber.join(other), { _tag: "Refused" })
+      yield* Fiber.interrupt(still)
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("that ask for an answer end the connection where they are said without one", () =>
     Effect.gen(function* () {
       const { join } = yield* asker()

@@ -26,6 +26,15 @@ interface Waiting {
   forget: (() => void) | undefined
 }
 
+/** A request for a lease that its home has not answered. It waits there for as long as others have the account. */
+interface Asked {
+  readonly home: PeerConversation
+  readonly request: PeerRequest
+  readonly resume: Resume
+  /** How to say that its caller has gone. */
+  forget: (() => void) | undefined
+}
+
 /** A request that has waited over so many looks is answered: nothing was done, ask again. */
 const looksMax = 3
 
@@ -38,6 +47,7 @@ export class PeerRoutes {
   readonly #names = new Map<number, string>()
   /** Of each lease that this node asked for and has not returned, the node that was asked. */
   readonly #lenders = new Map<string, PeerConversation>()
+  readonly #borrowing = new Map<number, Set<Asked>>()
   readonly #waiting = new Map<number, Set<Waiting>>()
   #waitingCount = 0
 
@@ -59,7 +69,7 @@ export class PeerRoutes {
 
   readonly ask: AskPeer = (shard, request, resume) => {
     const home = this.#homeOf(shard, request)
-    if (home !== undefined) return this.#ask(home, request, resume)
+    if (home !== undefined) return this.#ask(shard, home, request, resume)
     // It came to this node since the caller looked.
     if (this.#owned[shard] === true) return void resume(Exit.succeed(notOwned(request)))
     const waiting = this.#wait(shard, request, resume)
@@ -83,10 +93,45 @@ export class PeerRoutes {
     return lender ?? this.#homes.get(shard)
   }
 
-  #ask(home: PeerConversation, request: PeerRequest, resume: Resume): (() => void) | undefined {
-    if (request._tag === "Borrow") this.#lenders.set(request.lease, home)
-    else if (request._tag === "GiveBack") this.#lenders.delete(request.lease)
-    return home.ask(request, resume)
+  #ask(
+    shard: number,
+    home: PeerConversation,
+    request: PeerRequest,
+    resume: Resume
+  ): (() => void) | undefined {
+    if (request._tag === "GiveBack") this.#lenders.delete(request.lease)
+    if (request._tag !== "Borrow") return home.ask(request, resume)
+    this.#lenders.set(request.lease, home)
+    const asked: Asked = { home, request, resume, forget: undefined }
+    const all = this.#borrowing.get(shard) ?? new Set()
+    this.#borrowing.set(shard, all)
+    all.add(asked)
+    asked.forget = home.ask(request, (answer) => {
+      if (this.#end(shard, asked)) resume(answer)
+    })
+    return () => {
+      if (this.#end(shard, asked)) asked.forget?.()
+    }
+  }
+
+  /** False where it has ended before. */
+  #end(shard: number, asked: Asked): boolean {
+    const all = this.#borrowing.get(shard)
+    if (all?.delete(asked) !== true) return false
+    if (all.size === 0) this.#borrowing.delete(shard)
+    return true
+  }
+
+  /**
+   * Ends the requests for leases that are put to another node than this one, which owns the shard now: their home may stand still, and has
+   * nothing to lend any more. What it lends all the same is given back to it.
+   */
+  #endBorrowing(shard: number, owner: PeerConversation | undefined): void {
+    for (const asked of [...(this.#borrowing.get(shard) ?? [])]) {
+      if (asked.home === owner || !this.#end(shard, asked)) continue
+      asked.forget?.()
+      asked.resume(Exit.succeed(notOwned(asked.request)))
+    }
   }
 
   #wait(shard: number, request: PeerRequest, resume: Resume): Waiting | undefined {
@@ -115,13 +160,14 @@ export class PeerRoutes {
     for (const [shard, isOwned] of owned.entries()) {
       if (!isOwned) continue
       this.#homes.set(shard, home)
+      this.#endBorrowing(shard, home)
       if (name !== undefined) this.#names.set(shard, name)
     }
     for (const [shard, all] of [...this.#waiting]) {
       if (this.#homes.get(shard) !== home) continue
       for (const waiting of [...all]) {
         this.#leave(shard, waiting)
-        waiting.forget = this.#ask(home, waiting.request, waiting.resume)
+        waiting.forget = this.#ask(shard, home, waiting.request, waiting.resume)
       }
     }
   }
@@ -144,6 +190,8 @@ export class PeerRoutes {
 
   /** Called from time to time, and when this node was given shards: answers those that have waited for long enough. */
   look(): void {
+    for (const shard of [...this.#borrowing.keys()])
+      if (this.#owned[shard] === true) this.#endBorrowing(shard, undefined)
     for (const [shard, all] of [...this.#waiting]) {
       for (const waiting of [...all]) {
         if (++waiting.looks < looksMax && this.#owned[shard] !== true) continue
