@@ -12,6 +12,7 @@ import { fold, type OpenedHead, type Posted } from "../../domain/Books.ts"
 import type { AccountId, Instant, Version } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
+import { forgetOldest } from "../../infra/config/ForgetOldest.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
@@ -187,10 +188,7 @@ const makeUnread = () => {
         `projection: version ${key.version} of account ${key.account} cannot be compared with the log, which cannot be read there: ${reason}`
       )
     }
-    for (const oldest of told) {
-      if (told.size <= unreadMax) break
-      told.delete(oldest)
-    }
+    forgetOldest(told, unreadMax)
   })
 }
 

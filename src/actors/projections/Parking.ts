@@ -6,6 +6,7 @@
 import { Clock, Effect, Exit } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
+import { forgetOldest } from "../../infra/config/ForgetOldest.ts"
 import type { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import type { Parked, ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
 
@@ -115,10 +116,7 @@ const makePark = (
   const isNews = ({ account, reason }: Pick<Parked, "account" | "reason">): boolean => {
     if (parked.has(account) || told.get(account) === reason) return false
     if (reason.startsWith(unreadableReason)) told.set(account, reason)
-    for (const oldest of told.keys()) {
-      if (told.size <= lookedMax) break
-      told.delete(oldest)
-    }
+    forgetOldest(told, lookedMax)
     return true
   }
   const park = Effect.fnUntraced(function* ({ account, version, reason }: Omit<Parked, "since">) {
