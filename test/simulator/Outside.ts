@@ -395,7 +395,7 @@ export class Outside {
       checkpoints: call(books.checkpoints),
       behind: (positions) => call(books.behind(positions)),
       swept: call(books.swept),
-      moveSwept: (writer, from, to) => call(books.moveSwept(writer, from, to)),
+      moveSwept: (writer, from, to, generation) => call(books.moveSwept(writer, from, to, generation)),
       forgetSwept: (writers) => call(books.forgetSwept(writers)),
       parked: call(books.parked),
       firstParked: (limit) => call(books.firstParked(limit)),

@@ -51,6 +51,11 @@ type TailEnd = Pick<WriterRow, "writerId" | "lastSeq">
 interface Round {
   /** Up to where each tail is known to be in the projection. */
   readonly swept: ReadonlyMap<WriterId, number>
+  /**
+   * Of the tables that the tails are held against. An account that is parked in them lacks nothing, as far as a round goes; in those that a
+   * rebuild exchanges for them it may not be parked, and lack what was recorded last.
+   */
+  readonly generation: number
   /** Commits recorded later are left to the bus. */
   readonly youngest: Instant
   /** Asked for before anything is found missing, so that it knows no more of the bus than that. */
@@ -162,13 +167,13 @@ const makeRound = Effect.fnUntraced(function* (
     const unseenFrom = now - clockSkewMaxMs
     // Read anew each round: the cursors begin again at 0 when the read model was lost. And read before the writers, so
     // that a cursor which another node moves meanwhile is not beyond the end of its tail.
-    const swept = yield* model.swept
-    return { askedAtMs, now, unseenFrom, swept, writers: yield* store.listWriters }
+    const [{ generation }, swept] = [yield* model.look([]), yield* model.swept]
+    return { askedAtMs, now, unseenFrom, generation, swept, writers: yield* store.listWriters }
   })
 
   return Effect.fnUntraced(function* (loads: Loads) {
     yield* refreshParked(engine, loads)
-    const { askedAtMs, now, unseenFrom, swept, writers } = yield* Effect.onError(look, () =>
+    const { askedAtMs, now, unseenFrom, generation, swept, writers } = yield* Effect.onError(look, () =>
       Effect.sync(silent.forgetUnsafe)
     )
     const youngest = loads === "lost" ? now - sweepGraceMs : Number.MAX_SAFE_INTEGER
@@ -184,7 +189,7 @@ const makeRound = Effect.fnUntraced(function* (
         : Effect.succeed(() => loads === "everything")
     )
     const lag = makeLag(now, partitions)
-    const round = { youngest, isLost, lag, swept }
+    const round = { youngest, isLost, lag, generation, swept }
     let report = nothing
     let completeTo = unseenFrom
     for (const writer of writers) {
@@ -226,7 +231,7 @@ const makeReconcileFinished = Effect.fnUntraced(function* (
     const lastSeq = yield* store.lastFinished
     if (mark > lastSeq) {
       // The store lost what it knew of them: they are listed again, and their numbers will be those of others.
-      yield* model.moveSwept(sweptFinished, mark, lastSeq)
+      yield* model.moveSwept(sweptFinished, mark, lastSeq, round.generation)
       mark = lastSeq
     }
     let report = nothing
@@ -240,7 +245,7 @@ const makeReconcileFinished = Effect.fnUntraced(function* (
       }
       const isWhole = there.length === page.length
       const reached = isWhole && page.length < finishedAtOnce ? lastSeq : (there.at(-1)?.ordinal ?? mark)
-      if (reached > mark) yield* model.moveSwept(sweptFinished, mark, reached)
+      if (reached > mark) yield* model.moveSwept(sweptFinished, mark, reached, round.generation)
       if (there.length > 0) yield* model.forgetSwept(there.map(({ writerId }) => writerId))
       if (!isWhole) {
         // Those after them are looked at once these are there; they have at least an event each.
@@ -345,13 +350,17 @@ const makeReconcileTail = Effect.fnUntraced(function* (
   const { lookAt, stopAt } = yield* makeLookAtTail(model)
 
   /** A cursor beyond the end of its tail: the store lost commits, and rows that came of them may be there. */
-  const cursorOf = Effect.fnUntraced(function* ({ writerId, lastSeq }: TailEnd, cursor: number) {
+  const cursorOf = Effect.fnUntraced(function* (
+    { writerId, lastSeq }: TailEnd,
+    { generation, swept }: Round
+  ) {
+    const cursor = swept.get(writerId) ?? 0
     if (cursor <= lastSeq) return cursor
     yield* Effect.logError(
       `the event store lost commits ${lastSeq + 1} to ${cursor} of writer ${writerId}, which were projected: ` +
         "every account is compared with the log, and reloaded where its rows are not in it"
     )
-    yield* model.moveSwept(writerId, cursor, lastSeq)
+    yield* model.moveSwept(writerId, cursor, lastSeq, generation)
     walk.restartUnsafe()
     return lastSeq
   })
@@ -359,7 +368,7 @@ const makeReconcileTail = Effect.fnUntraced(function* (
   return Effect.fnUntraced(function* (end: TailEnd, round: Round) {
     const { writerId, lastSeq } = end
     let report = nothing
-    let from = yield* cursorOf(end, round.swept.get(writerId) ?? 0)
+    let from = yield* cursorOf(end, round)
     if (from >= lastSeq) return { report, reached: from, isComplete: true }
     const isLost = yield* round.isLost
     /** One alone after a failure, and twice as many after each success. */
@@ -389,7 +398,7 @@ const makeReconcileTail = Effect.fnUntraced(function* (
         report = { ...report, behind: missing.length - lost.length }
         return { report, reached: from, isComplete: false }
       }
-      yield* model.moveSwept(writerId, from, to)
+      yield* model.moveSwept(writerId, from, to, round.generation)
       report = { ...report, commits: report.commits + rows.length }
       from = to
     }

@@ -285,8 +285,16 @@ export interface ReadModelWrites {
   ) => Effect.Effect<ReadonlyArray<Position & { readonly reached: Version }>, StoreUnavailable>
   /** Up to where each writer's tail was found to be in the tables; see also `sweptFinished`. */
   readonly swept: Effect.Effect<ReadonlyMap<WriterId, number>, StoreUnavailable>
-  /** Moves a writer's cursor if it still stands at `from`, which it does not where the read model was lost meanwhile. */
-  readonly moveSwept: (writerId: WriterId, from: number, to: number) => Effect.Effect<void, StoreUnavailable>
+  /**
+   * Moves a writer's cursor if it still stands at `from`, which it does not where the read model was lost meanwhile; and only in tables
+   * of the generation that the tail was held against, where one is given: of others nothing is known yet.
+   */
+  readonly moveSwept: (
+    writerId: WriterId,
+    from: number,
+    to: number,
+    generation?: number
+  ) => Effect.Effect<void, StoreUnavailable>
   /** Forgets the cursors of writers that are finished: a cursor over all of them takes their place. */
   readonly forgetSwept: (writers: ReadonlyArray<WriterId>) => Effect.Effect<void, StoreUnavailable>
   /** All of them, however many there are: for a person, and for tests. */

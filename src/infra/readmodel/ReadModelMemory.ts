@@ -277,8 +277,9 @@ const makePositions = (
         )
     ),
   swept: Effect.sync(() => new Map(tables.swept)),
-  moveSwept: (writerId, from, to) =>
+  moveSwept: (writerId, from, to, generation = tables.generation) =>
     Effect.sync(() => {
+      if (generation !== tables.generation) return
       if ((tables.swept.get(writerId) ?? 0) === from) tables.swept.set(writerId, to)
     }),
   forgetSwept: (writers) =>

@@ -51,8 +51,16 @@ export const makeProjectionWrites = Effect.fnUntraced(function* (
       query(text.swept, []),
       (rows) => new Map(rows.map((row) => [String(row[0]), Number(row[1])]))
     ),
-    moveSwept: (writerId, from, to) =>
-      Effect.asVoid(query(text.moveSwept, [PgTypes.text(writerId), int8Value(from), int8Value(to)])),
+    moveSwept: (writerId, from, to, generation) =>
+      Effect.asVoid(
+        query(text.moveSwept, [
+          PgTypes.text(writerId),
+          int8Value(from),
+          int8Value(to),
+          generation === undefined ? null : int8Value(generation),
+          PgTypes.text(prefix)
+        ])
+      ),
     forgetSwept: (writers) => Effect.asVoid(query(text.forgetSwept, [textArray(writers)]))
   } satisfies ProjectionModel
 })
@@ -363,7 +371,7 @@ const statementsOf = (prefix: string) => ({
 
   moveSwept: `
     INSERT INTO ${prefix}_swept AS s (writer_id, seq)
-    SELECT $1, $3::int8 WHERE $2::int8 = 0 OR EXISTS (SELECT 1 FROM ${prefix}_swept WHERE writer_id = $1)
+    SELECT $1, $3::int8 WHERE ($2::int8 = 0 OR EXISTS (SELECT 1 FROM ${prefix}_swept WHERE writer_id = $1)) AND ${isOfGeneration}
     ON CONFLICT (writer_id) DO UPDATE SET seq = excluded.seq WHERE s.seq = $2`,
 
   forgetSwept: `DELETE FROM ${prefix}_swept WHERE writer_id = ANY($1::text[])`,
@@ -401,6 +409,10 @@ const statementsOf = (prefix: string) => ({
     INSERT INTO ${prefix}_skipped (${skippedColumns.list}) VALUES (${skippedColumns.placeholders()})
     ON CONFLICT (account, version) DO NOTHING`
 })
+
+/** The tables are of the generation `$4`, where that is given; `$5` is their prefix. */
+const isOfGeneration = `
+  (SELECT coalesce(max(generation), 0) = coalesce($4::int8, max(generation), 0) FROM projections WHERE prefix = $5)`
 
 /** The version that a parked account is at. */
 const versionIn = (prefix: string) =>
