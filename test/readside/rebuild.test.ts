@@ -7,7 +7,7 @@ import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { books } from "../../src/infra/readmodel/BooksProjection.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
-import { makeRebuildTables, RebuildRunning } from "../../src/infra/readmodel/RebuildTables.ts"
+import { BeingVerified, makeRebuildTables, RebuildRunning } from "../../src/infra/readmodel/RebuildTables.ts"
 import { execute } from "../support/databases.ts"
 import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
 import { assertCaughtUp, eventually, play } from "../support/readSides.ts"
@@ -275,6 +275,32 @@ describe("a rebuild", () => {
         assert.isDefined(yield* tables.progress, "it can be gone on with")
       }).pipe(Effect.provide(world.process))
     })
+  )
+
+  it.live(
+    "ends before its exchange while the read model is verified, makes nobody wait, and goes on when it is started again",
+    () =>
+      Effect.gen(function* () {
+        const world = yield* rebuildWorld()
+        const eventWriter = new EventWriter()
+        yield* Effect.gen(function* () {
+          yield* filled(eventWriter, 1)
+          const readModel = yield* ReadModel
+          yield* Effect.gen(function* () {
+            const audited = yield* readModel.frozen
+            // A further audit goes on beside it.
+            yield* Effect.scoped(readModel.frozen)
+            const error = yield* Effect.flip(rebuild(books))
+            assert.instanceOf(error, BeingVerified)
+            assert.include(error.message, "books_v1 is being verified")
+            yield* play(eventWriter, round(1))
+            yield* eventually(assertCaughtUp(eventWriter.log))
+            assert.strictEqual((yield* audited.versions([accountId("acc-3")])).size, 1)
+          }).pipe(Effect.scoped)
+          assert.isTrue((yield* rebuild(books)).resumed)
+          yield* eventually(assertCaughtUp(eventWriter.log))
+        }).pipe(Effect.provide(world.process), Effect.scoped)
+      })
   )
 
   it.live("is done where the answer to the COMMIT of its exchange was lost", () =>

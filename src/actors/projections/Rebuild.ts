@@ -48,7 +48,7 @@ export interface RebuildReport {
 
 /**
  * The exchange is tried again so often, with such pauses: after projectors or readers held the tables for longer than `swapMsMax`, or while
- * another host takes over the database.
+ * another host takes over the database. Not while the tables are verified, which takes as long as reading the whole log.
  */
 const swapTries = { times: 20, schedule: Schedule.spaced("1 second") }
 
@@ -105,7 +105,10 @@ export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
   const exchange = Effect.flatMap(tables.progress, (left) =>
     left?.startedAt === startedAt ? Effect.andThen(follow, tables.swap(follow)) : Effect.void
   )
-  yield* Effect.retry(Effect.andThen(exchange, tables.dropOld), swapTries)
+  yield* Effect.retry(Effect.andThen(exchange, tables.dropOld), {
+    ...swapTries,
+    while: ({ _tag }) => _tag !== "BeingVerified"
+  })
   if (hasSums(projection)) yield* fillSums
   return {
     projection: prefixOf(projection),

@@ -26,6 +26,7 @@ import {
   transferColumns
 } from "./ReadModelRows.ts"
 import { begin } from "./ReadModelSql.ts"
+import { verifyLock } from "./RebuildTables.ts"
 
 export interface PageAfter<Key> {
   readonly after: Key
@@ -100,7 +101,12 @@ export const freeze = (
   { connectMs, sumSettleMsMax }: Pick<ReadSideLimits, "connectMs" | "sumSettleMsMax">
 ): Effect.Effect<FrozenBooks, StoreUnavailable, Scope.Scope> =>
   Effect.gen(function* () {
-    const { run } = yield* begin(sql, connectMs + sumSettleMsMax, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    const { run } = yield* begin(
+      sql,
+      connectMs + sumSettleMsMax,
+      "ISOLATION LEVEL REPEATABLE READ READ ONLY",
+      verifyLock(prefixOf(books))
+    )
     const query = <A>(
       text: string,
       params: ReadonlyArray<unknown>,
@@ -112,7 +118,8 @@ export const freeze = (
       int8Value(after.version),
       int8Value(limit)
     ]
-    // A rebuild must not exchange some of the tables under it. Taken before the snapshot, in the order of writers.
+    // A rebuild must not exchange some of the tables under it; one that does not know of the lock above waits for this one. Taken
+    // before the snapshot, in the order of writers.
     yield* run(`LOCK TABLE ${frozenTables.join(", ")} IN ACCESS SHARE MODE`)
     // Some of what is asked reads a whole table, however many accounts there are.
     yield* run(`SET LOCAL statement_timeout = ${sumSettleMsMax}`)

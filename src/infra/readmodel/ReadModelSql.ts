@@ -1,5 +1,5 @@
 /** The bounded pools of connections to the read model's database, and how its errors are told. */
-import { PgClient, type PgConnection } from "@effect/sql-pg"
+import { PgClient, type PgConnection, PgTypes } from "@effect/sql-pg"
 import { Context, Effect, Layer, type Redacted } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
@@ -109,13 +109,30 @@ const reserveRaw = Effect.fnUntraced(function* (sql: PgClient.PgClient, boundMs:
   return { connection, inTime, run }
 })
 
+/** Holds an advisory lock of this name, beside others that do, until the scope ends; free again when the connection breaks. */
+const holdShared = Effect.fnUntraced(function* (
+  run: RunOnConnection<SqlError | StoreUnavailable>,
+  name: string
+) {
+  const ask = (call: string) => run(`SELECT ${call}(hashtext($1))`, [PgTypes.text(name)])
+  // Before it is asked for: it may be had although no answer came in time.
+  yield* Effect.addFinalizer(() => Effect.ignore(ask("pg_advisory_unlock_shared")))
+  yield* ask("pg_advisory_lock_shared")
+})
+
 /**
  * Begins a transaction, which is rolled back with the scope unless it was committed by then. Each statement of it is given up after so many
  * milliseconds, the first and the last as well: those that effect sends itself for a transaction it waits for, however long that takes.
- * Its errors are as the database tells them.
+ * Its errors are as the database tells them. The shared lock is had before it begins, so that it takes no snapshot while it waits for that.
  */
-const beginRaw = Effect.fnUntraced(function* (sql: PgClient.PgClient, boundMs: number, mode = "") {
+const beginRaw = Effect.fnUntraced(function* (
+  sql: PgClient.PgClient,
+  boundMs: number,
+  mode = "",
+  sharedLock?: string
+) {
   const { connection, inTime, run } = yield* reserveRaw(sql, boundMs)
+  if (sharedLock !== undefined) yield* holdShared(run, sharedLock)
   let isOpen = true
   yield* Effect.addFinalizer(() => (isOpen ? Effect.ignore(run("ROLLBACK")) : Effect.void))
   yield* run(`BEGIN ${mode}`)
@@ -150,8 +167,8 @@ export const reserve = (sql: PgClient.PgClient, boundMs: number) =>
   Effect.map(inWords(reserveRaw(sql, boundMs)), ({ run }) => ({ run: runInWords(run) }))
 
 /** `beginRaw` for those. */
-export const begin = (sql: PgClient.PgClient, boundMs: number, mode?: string) =>
-  Effect.map(inWords(beginRaw(sql, boundMs, mode)), ({ run, commit }) => ({
+export const begin = (sql: PgClient.PgClient, boundMs: number, mode?: string, sharedLock?: string) =>
+  Effect.map(inWords(beginRaw(sql, boundMs, mode, sharedLock)), ({ run, commit }) => ({
     run: runInWords(run),
     commit: inWords(commit)
   }))

@@ -29,6 +29,19 @@ export class RebuildRunning extends Data.TaggedError("RebuildRunning")<{ readonl
   }
 }
 
+/** The tables are not exchanged now: who reads all of them as of one instant would hold up the exchange, and that all others. */
+export class BeingVerified extends Data.TaggedError("BeingVerified")<{ readonly projection: string }> {
+  override get message() {
+    return (
+      `projection ${this.projection} is being verified, so its tables were not exchanged for the rebuilt ones. Once that verify ` +
+      "has ended, start the rebuild again: it goes on from here"
+    )
+  }
+}
+
+/** The name of the lock that a verify of the tables shares with others, and without which an exchange of them does not begin. */
+export const verifyLock = (prefix: string): string => `chronicle verify ${prefix}`
+
 interface ProgressRow {
   readonly prefix: string
   readonly startedAt: Instant
@@ -146,7 +159,13 @@ export const makeRebuildTables = Effect.fnUntraced(function* (projection: Projec
     analyze: Effect.forEach(tables, (table) => patiently((own) => own(`ANALYZE ${next}_${table}`)), {
       discard: true
     }),
-    swap: <E>(catchUp: Effect.Effect<unknown, E>) => swap(sql, connectMs, parts, swapMsMax, catchUp),
+    swap: <E>(catchUp: Effect.Effect<unknown, E>) =>
+      Effect.scoped(
+        Effect.andThen(
+          keepUnverified(sql, boundOf(limits), prefix, swapMsMax),
+          swap(sql, connectMs, parts, swapMsMax, catchUp)
+        )
+      ),
     dropOld: drop(run, parts, old),
     /** One rebuild of a projection at a time, on a connection of its own; free again when that connection breaks. */
     claim: claim(sql, boundOf(limits), prefix)
@@ -240,6 +259,30 @@ const declareAgain = Effect.fnUntraced(function* (run: Run, { prefix, next }: Pa
   yield* run(
     `INSERT INTO ${made} (prefix, filled) SELECT prefix, false FROM ${live} ON CONFLICT (prefix) DO NOTHING`
   )
+})
+
+/** How often it is looked whether a verify has ended, in milliseconds. */
+const verifiedLookMs = 20
+
+/**
+ * No verify of the tables goes on, or begins before the scope ends, on a connection of its own. A short one is waited for, which holds up
+ * further ones alone.
+ */
+const keepUnverified = Effect.fnUntraced(function* (
+  sql: PgClient,
+  boundMs: number,
+  prefix: string,
+  waitMs: number
+) {
+  const { run } = yield* reserve(sql, boundMs)
+  const ask = (call: string) => run(`SELECT ${call}(hashtext($1))`, [PgTypes.text(verifyLock(prefix))])
+  yield* Effect.addFinalizer(() => Effect.ignore(ask("pg_advisory_unlock")))
+  for (let waitedMs = 0; waitedMs < waitMs; waitedMs += verifiedLookMs) {
+    const [row] = yield* ask("pg_try_advisory_lock")
+    if (row?.[0] === true) return
+    yield* Effect.sleep(verifiedLookMs)
+  }
+  return yield* new BeingVerified({ projection: prefix })
 })
 
 const claim = (sql: PgClient, boundMs: number, prefix: string) =>
