@@ -35,6 +35,8 @@ const sendAll = (node: LedgerNode, commands: ReadonlyArray<ReturnType<typeof dep
 const outcomes = (fibers: ReadonlyArray<Fiber.Fiber<Parameters<typeof outcomeOf>[0]>>) =>
   Effect.map(Effect.forEach(fibers, Fiber.join), (results) => results.map(outcomeOf))
 
+const capture = (account: string): CommandInput => ({ _tag: "CaptureHold", account, hold: "held" })
+
 /** A funded node of one lane over a store that can be held. */
 const heldNode = Effect.fnUntraced(function* (accounts: ReadonlyArray<string>, limits = {}) {
   const inner = yield* EventStore
@@ -297,7 +299,6 @@ it.effect("a batch on accounts that cannot be loaded waits no longer than two co
     yield* first.stop
     const node = yield* startNode("later", { store: faulty.store })
     faulty.script = ({ method }) => (method === "readStreams" ? "unavailable" : undefined)
-    const capture = (account: string): CommandInput => ({ _tag: "CaptureHold", account, hold: "none" })
     const batch = [
       ...Array.from({ length: 5 }, () => deposit("a", 1n)),
       ...Array.from({ length: 5 }, () => withdraw("b", 1n)),
@@ -449,6 +450,50 @@ it.effect("a batch whose commands want ids of others before them waits no longer
     assert.deepStrictEqual(tally(answers.slice(2)), { Unavailable: 10 })
     assert.lengthOf(yield* readStream(inner, "a"), 3)
     assert.lengthOf(yield* readStream(inner, "b"), 2)
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.effect("a batch goes on behind a command whose id was another one's, whose time was over meanwhile", () =>
+  Effect.gen(function* () {
+    const { faulty, node } = yield* heldNode(["a", "b"])
+    yield* node.send({ _tag: "PlaceHold", commandId: "held", account: "b", amount: 1n, to: "a" })
+    faulty.hold("commit")
+    const other = yield* sendAll(node, [deposit("a", 1n, "twice")])
+    yield* TestClock.adjust(deadlineMs - 100)
+    const batch = [withdraw("b", 1n, "twice"), capture("b"), deposit("a", 1n)]
+    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    yield* TestClock.adjust(200)
+    faulty.release()
+    yield* TestClock.adjust(100)
+    assert.deepStrictEqual(yield* outcomes(other), ["Indeterminate"])
+    assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), [
+      "CommandIdReused",
+      "Accepted",
+      "Accepted"
+    ])
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.effect("nor does it end behind one that another caller had sent long before", () =>
+  Effect.gen(function* () {
+    const { faulty, node: first } = yield* heldNode(["a", "b"])
+    yield* first.send({ _tag: "PlaceHold", commandId: "held", account: "b", amount: 1n, to: "b2" })
+    yield* first.send(open("b2"))
+    yield* first.stop
+    const node = yield* startNode("later", { store: faulty.store })
+    yield* node.send(transfer("b", "b2", 1n))
+    faulty.hold("readStreams")
+    const other = yield* sendAll(node, [deposit("a", 1n, "joined")])
+    yield* TestClock.adjust(deadlineMs - 100)
+    const batch = [deposit("a", 1n, "joined"), capture("b")]
+    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    yield* TestClock.adjust(200)
+    const isAnswered = sent.pollUnsafe() !== undefined
+    faulty.release()
+    yield* TestClock.adjust(100)
+    assert.deepStrictEqual(yield* outcomes(other), ["Unavailable"])
+    assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), ["Unavailable", "Accepted"])
+    assert.isTrue(isAnswered)
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 

@@ -265,9 +265,45 @@ const makeLoadAll = Effect.fnUntraced(function* (
   }
 })
 
+/** A command of a batch that is not decided: of its own, or the same one that another caller had sent before. */
+interface Undecided {
+  readonly pending: PendingCommand
+  /** When the batch submitted it. */
+  readonly sinceMs: number
+}
+
+/** What a batch waits for, until one of its commands had no outcome in all its time: one after another they would take as long each. */
+class Patience {
+  readonly #deadlineMs: number
+  readonly #elapsedMs: () => number
+  #isOver = false
+
+  constructor(deadlineMs: number, elapsedMs: () => number) {
+    this.#deadlineMs = deadlineMs
+    this.#elapsedMs = elapsedMs
+  }
+
+  get isOver(): boolean {
+    return this.#isOver
+  }
+
+  waitFor({ pending, sinceMs }: Undecided): Effect.Effect<void> {
+    if (this.#isOver || !pending.isOpen) return Effect.void
+    return Effect.map(decided(pending), () => {
+      if (pending.phase === "done") this.noteWait(sinceMs)
+    })
+  }
+
+  /** The wait for a command is over. How long that was goes by when the batch submitted it: another caller may have sent it long before. */
+  noteWait(sinceMs: number): void {
+    this.#isOver ||= this.#elapsedMs() - sinceMs >= this.#deadlineMs
+  }
+}
+
 const makeSubmitAll = Effect.fnUntraced(function* (
   headOf: (account: AccountId) => Effect.Effect<ToldHead, NotMine | Unavailable>
 ) {
+  const { commandDeadlineMs } = yield* LedgerConfig
   const executor = yield* CommandExecutor
   const clock = yield* LedgerClock
   const loadAll = yield* makeLoadAll(headOf)
@@ -280,34 +316,31 @@ const makeSubmitAll = Effect.fnUntraced(function* (
      * Of each account the last submitted command that is still loading; not those in a KeptOrder line, for which later ones wait in the
      * executor.
      */
-    const undecided = new Map<AccountId, PendingCommand>()
+    const undecided = new Map<AccountId, Undecided>()
     let isLoaded = false
     /** How many accounts those have that stand in line since one was waited for. */
     let inLine = 0
-    /** One was not decided in all its time, or not answered while another waited for its id. No other waits from here on: one after another they would take as long each. */
-    let isStuck = false
-    const waitFor = (pending: PendingCommand): Effect.Effect<void> =>
-      isStuck || !pending.isOpen
-        ? Effect.void
-        : Effect.map(decided(pending), () => {
-            isStuck = pending.phase === "done" && clock.elapsedUnsafe() >= pending.deadline
-          })
+    const patience = new Patience(commandDeadlineMs, clock.elapsedUnsafe)
     const pauseBefore = paced(sender)
     for (let nth = 0; nth < commands.length; nth++) {
       const command = commands[nth] as Command // the index is below the length
       // Mostly all accounts are in memory, and each command is decided as it is submitted.
-      if (undecided.size > 0) for (const before of undecidedBefore(command, undecided)) yield* waitFor(before)
-      if (isStuck && (hasToWait(command, undecided) || waitsForId(command))) {
+      if (undecided.size > 0)
+        for (const before of undecidedBefore(command, undecided)) yield* patience.waitFor(before)
+      if (patience.isOver && (hasToWait(command, undecided) || waitsForId(command))) {
+        const sinceMs = clock.elapsedUnsafe()
         const pending = submitKnown(command, outcomes.replyTo(nth), sender)
-        if (pending?.phase === "loading") for (const id of pending.accounts) undecided.set(id, pending)
+        if (pending?.phase === "loading")
+          for (const id of pending.accounts) undecided.set(id, { pending, sinceMs })
         continue
       }
       for (let pause = pauseBefore(command); pause !== undefined; pause = pauseBefore(command)) yield* pause
+      const sinceMs = clock.elapsedUnsafe()
       const pending = executor.submit(command, outcomes.replyTo(nth), sender)
       if (pending !== undefined && isContested(command, pending)) {
         // It may be decided yet, once the other is refused: what follows it must not overtake it on its accounts.
         yield* outcomes.answered(nth)
-        isStuck ||= clock.elapsedUnsafe() >= pending.deadline
+        patience.noteWait(sinceMs)
         continue
       }
       if (pending?.phase !== "loading") {
@@ -316,13 +349,14 @@ const makeSubmitAll = Effect.fnUntraced(function* (
         continue
       }
       if (!pending.isInLine) {
-        if (mayTouchAny(command)) yield* waitFor(pending)
-        for (const id of pending.accounts) undecided.set(id, pending)
+        const one = { pending, sinceMs }
+        if (mayTouchAny(command)) yield* patience.waitFor(one)
+        for (const id of pending.accounts) undecided.set(id, one)
       } else {
         inLine += pending.accounts.length
         // They are not decided, so it is not known what memory they will take.
         if (inLine >= inLineMax) {
-          yield* waitFor(pending)
+          yield* patience.waitFor({ pending, sinceMs })
           inLine = 0
         }
       }
@@ -331,7 +365,7 @@ const makeSubmitAll = Effect.fnUntraced(function* (
       isLoaded = true
     }
     // What its caller submits next must not overtake them.
-    for (const pending of undecided.values()) yield* decided(pending)
+    for (const { pending } of undecided.values()) yield* decided(pending)
     return outcomes
   })
 })
@@ -484,15 +518,15 @@ export class Outcomes {
 /** What a command of a batch has to wait for: those before it that may share an account with it. */
 const undecidedBefore = (
   command: Command,
-  undecided: ReadonlyMap<AccountId, PendingCommand>
-): Iterable<PendingCommand> =>
+  undecided: ReadonlyMap<AccountId, Undecided>
+): Iterable<Undecided> =>
   mayTouchAny(command)
     ? new Set(undecided.values())
     : accountsOf(command).flatMap((id) => undecided.get(id) ?? [])
 
 /** It must not be submitted before others are decided, or what follows it not before it is decided itself. */
-const hasToWait = (command: Command, undecided: ReadonlyMap<AccountId, PendingCommand>): boolean =>
-  mayTouchAny(command) || [...undecidedBefore(command, undecided)].some(({ isOpen }) => isOpen)
+const hasToWait = (command: Command, undecided: ReadonlyMap<AccountId, Undecided>): boolean =>
+  mayTouchAny(command) || [...undecidedBefore(command, undecided)].some(({ pending }) => pending.isOpen)
 
 /** Another command has its id, which is free again where that one is refused. */
 const isContested = (command: Command, pending: PendingCommand): boolean =>
