@@ -79,9 +79,9 @@ const begin = Effect.fnUntraced(function* (send: Send, caller: string, bytes: nu
 })
 
 layer(memoryLedger, { excludeTestServices: true })("the room for bodies", (it) => {
-  const opened = Effect.fnUntraced(function* (account: string) {
+  const opened = Effect.fnUntraced(function* (account: string, changed: Partial<typeof limits> = {}) {
     yield* (yield* Ledger).dispatch({ _tag: "OpenAccount", account, asset: "USD/2", owner: "Ann" })
-    return yield* sendInMemory({ tokens, limits })
+    return yield* sendInMemory({ tokens, limits: { ...limits, ...changed } })
   })
 
   it.effect("is not all of one caller, whose batches leave some to its commands", () =>
@@ -116,6 +116,21 @@ layer(memoryLedger, { excludeTestServices: true })("the room for bodies", (it) =
         yield* Effect.forEach(begun, ({ end }) => end)
       })
     )
+  )
+
+  it.effect.each([90_000, 400_000, 600_000])(
+    "is enough for one batch, and for commands beside it, where a batch may have %i bytes",
+    (batchBytesMax) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const send = yield* opened(`raised-${batchBytesMax}`, { batchBytesMax })
+          const begun = yield* begin(send, first, batchBytesMax)
+          assert.isTrue(begun.isHeld())
+          for (const caller of [first, second])
+            assert.strictEqual(yield* deposit(send, caller, `raised-${batchBytesMax}`, 20_000), 201, caller)
+          assert.strictEqual(yield* begun.end, 200)
+        })
+      )
   )
 
   it.effect("is taken by a body as that arrives", () =>

@@ -252,13 +252,12 @@ const makeBodies = (
   { batchBytesMax, bufferBytesMax, bufferBytesPerCallerMax }: typeof httpLimits.schema.Type,
   overloaded: (bound: Bound, what: string) => Effect.Effect<never, Overloaded>
 ) => {
-  // One batch alone has room, however long those may be.
-  const perHolder = Math.max(bufferBytesPerCallerMax, batchBytesMax)
-  const all = new Shares(bufferBytesMax, perHolder)
-  const ofBatches = new Shares(
-    Math.max(bufferBytesMax * batchesShare, batchBytesMax),
-    Math.max(bufferBytesPerCallerMax * batchesShare, batchBytesMax)
-  )
+  // The share of batches has room for one, however long those may be.
+  const bytesMin = Math.ceil(batchBytesMax / batchesShare)
+  const max = Math.max(bufferBytesMax, bytesMin)
+  const perHolderMax = Math.max(bufferBytesPerCallerMax, bytesMin)
+  const all = new Shares(max, perHolderMax)
+  const ofBatches = new Shares(max * batchesShare, perHolderMax * batchesShare)
   return (holder: unknown, kind: "command" | "batch"): BodyRoom => {
     let has = 0
     const take = (bytes: number): boolean => {

@@ -15,7 +15,7 @@ export const httpLimits = limitGroup("CHRONICLE_HTTP", {
   bufferBytesMax: limit(134_217_728, "Bytes of bodies that all requests of the node may hold together."),
   bufferBytesPerCallerMax: limit(
     33_554_432,
-    "Bytes of bodies that the requests of one caller may hold together; without tokens those of one connection. Batches have three quarters of this and of the bound of all at most, though one always has room."
+    "Bytes of bodies that the requests of one caller may hold together; without tokens those of one connection. Batches have three quarters of this and of the bound of all at most; each of the two is four thirds of the longest batch at least."
   ),
   answersBytesMax: limit(
     268_435_456,
