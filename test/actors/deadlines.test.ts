@@ -582,6 +582,31 @@ it.effect("a long batch is answered within one deadline while the store stands s
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
+for (const [commands, limits] of [
+  ["that are known to be refused", {}],
+  ["for which there is no room", { inFlightMax: 500 }]
+] as const) {
+  it.effect(`so is one with commands ${commands}`, () =>
+    Effect.gen(function* () {
+      const { faulty, node } = yield* heldNode(["a"], limits)
+      yield* node.send(deposit("a", 1n, "known"))
+      faulty.hold("commit")
+      yield* sendAll(node, [deposit("a", 1n)])
+      yield* until("its commit is held", () => faulty.held() === 1)
+      const batch = Array.from({ length: 5_000 }, (_, nth) =>
+        nth % 1_000 === 0 ? deposit("a", 2n, "known") : deposit("a", 1n)
+      )
+      const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+      yield* TestClock.adjust(overMs)
+      const isAnswered = sent.pollUnsafe() !== undefined
+      faulty.release()
+      for (let nth = 0; nth < 3; nth++) yield* TestClock.adjust(overMs)
+      assert.isTrue(isAnswered)
+      assert.isUndefined(tally((yield* Fiber.join(sent)).map(outcomeOf)).Accepted)
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+}
+
 it.effect(
   "the rest of a batch, which goes on as others are withdrawn, overtakes none that is decided again",
   () =>
@@ -589,8 +614,7 @@ it.effect(
       const before = yield* startNode("before")
       yield* fund(before, ["cold"], 100n)
       yield* before.stop
-      const { faulty, inner, node } = yield* heldNode(["a", "b"])
-      yield* node.send(deposit("b", 2n, "known"))
+      const { faulty, inner, node } = yield* heldNode(["a", "b"], { residentsMax: 3 })
       faulty.hold("commit")
       const flying = yield* sendAll(node, [deposit("b", 1n)])
       yield* until("the commit is held", () => faulty.held() === 1)
@@ -598,9 +622,17 @@ it.effect(
       // Three parts, of which two are under way at once. The second waits for an account that is not in memory, so its deadline comes later.
       const part = (name: string, count: number) =>
         Array.from({ length: count }, (_, nth) => deposit("a", 1n, `${name}-${nth}`))
-      // Of the first one command has an outcome, so that the batch goes on.
+      // Of the first one command has an outcome, for which it waits for no commit, so that the batch goes on.
+      const tooMany: CommandInput = {
+        _tag: "PostJournal",
+        legs: ["a", "b", "c", "d"].map((account, nth) => ({
+          account,
+          side: nth % 2 === 0 ? "debit" : "credit",
+          amount: 1n
+        }))
+      }
       const batch = [
-        deposit("b", 1n, "known"),
+        tooMany,
         ...part("first", 999),
         transfer("cold", "a", 1n, "second"),
         ...part("second", 999),
@@ -614,7 +646,7 @@ it.effect(
       faulty.release("commit")
       yield* TestClock.adjust(1_000)
       const answers = (yield* Fiber.join(sent)).map(outcomeOf)
-      assert.deepStrictEqual(tally(answers), { CommandIdReused: 1, Unavailable: 1_000, Accepted: 1_000 })
+      assert.deepStrictEqual(tally(answers), { InvalidCommand: 1, Unavailable: 1_000, Accepted: 1_000 })
       yield* outcomes(flying)
       const ids = (yield* readStream(inner, "a")).slice(2).map((row) => String(row.commandId))
       const inOrder = [...part("second", 999), ...part("third", 1)].map(({ commandId }) => String(commandId))

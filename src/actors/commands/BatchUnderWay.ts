@@ -25,9 +25,16 @@ const isOpen = (outcome: Outcome): boolean => {
   return _tag === "Unavailable" || _tag === "Indeterminate"
 }
 
+/** It was known before, or there was no room: as one hears at once of a node whose store stands still, too. */
+const isNothingNew = (outcome: Outcome): boolean => {
+  if (Result.isSuccess(outcome)) return outcome.success.replayed
+  const { _tag } = outcome.failure
+  return _tag === "CommandIdReused" || _tag === "Overloaded"
+}
+
 /** Nothing came of these that was not known before: the node that was given them gets nowhere. */
 export const isInVain = (outcomes: ReadonlyArray<Outcome>): boolean =>
-  outcomes.every((outcome) => isOpen(outcome) || (Result.isSuccess(outcome) && outcome.success.replayed))
+  outcomes.every((outcome) => isOpen(outcome) || isNothingNew(outcome))
 
 export class BatchUnderWay {
   /** Of commands that are away; shared by all other nodes. */
