@@ -242,14 +242,19 @@ const swap = <E>(
     yield* run(nextGeneration, [PgTypes.text(prefix), PgTypes.timestamptz(now)])
     yield* run(endProgress, [PgTypes.text(prefix)])
   })
-  return Effect.timeoutOrElse(inTransaction(sql, connectMs + swapMsMax, exchange), {
-    duration: swapMsMax,
-    orElse: () => {
-      const reason = `exchanging the tables of ${prefix} with the rebuilt ones took longer than ${swapMsMax} ms`
-      return Effect.fail(new StoreUnavailable({ store: "read model", reason }))
-    }
-  })
+  return Effect.timeoutOrElse(
+    inTransaction(sql, connectMs + swapMsMax, exchange),
+    orTookLonger(prefix, swapMsMax)
+  )
 }
+
+const orTookLonger = (prefix: string, swapMsMax: number) => ({
+  duration: swapMsMax,
+  orElse: () => {
+    const reason = `exchanging the tables of ${prefix} with the rebuilt ones took longer than ${swapMsMax} ms`
+    return Effect.fail(new StoreUnavailable({ store: "read model", reason }))
+  }
+})
 
 /** The prefixes that were declared since the new tables were made are to be filled; those that are declared no more leave. */
 const declareAgain = Effect.fnUntraced(function* (run: Run, { prefix, next }: Parts) {
@@ -275,7 +280,11 @@ const keepUnverified = Effect.fnUntraced(function* (
   waitMs: number
 ) {
   const { run } = yield* reserve(sql, boundMs)
-  const ask = (call: string) => run(`SELECT ${call}(hashtext($1))`, [PgTypes.text(verifyLock(prefix))])
+  const ask = (call: string) =>
+    Effect.timeoutOrElse(
+      run(`SELECT ${call}(hashtext($1))`, [PgTypes.text(verifyLock(prefix))]),
+      orTookLonger(prefix, waitMs)
+    )
   yield* Effect.addFinalizer(() => Effect.ignore(ask("pg_advisory_unlock")))
   for (let waitedMs = 0; waitedMs < waitMs; waitedMs += verifiedLookMs) {
     const [row] = yield* ask("pg_try_advisory_lock")
