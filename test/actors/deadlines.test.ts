@@ -293,6 +293,23 @@ it.effect("what was not at hand in time is not told with an error of the store t
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
+it.effect("a command whose id is looked up before it is decided is told that the log did not answer", () =>
+  Effect.gen(function* () {
+    const { faulty, node: first } = yield* heldNode(["a"])
+    yield* first.send(deposit("a", 1n, "repeat"))
+    yield* first.stop
+    const node = yield* startNode("later", { store: faulty.store })
+    // From a repeat on, for a while.
+    assert.isTrue((yield* node.send(deposit("a", 1n, "repeat"))).replayed)
+    faulty.hold("findCommands")
+    const sent = yield* Effect.forkChild(Effect.flip(node.send(deposit("a", 1n))))
+    yield* until("its id is looked up", () => faulty.held() === 1)
+    yield* TestClock.adjust(overMs)
+    faulty.release()
+    assert.strictEqual((yield* Fiber.join(sent)).message, "event store: no answer; nothing was done")
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
 it.effect("a batch on accounts that cannot be loaded waits no longer than two commands may", () =>
   Effect.gen(function* () {
     const { faulty, inner, node: first } = yield* heldNode(["a", "b", "c"])

@@ -1,11 +1,12 @@
 /** Commands that are sent to another node, whose answers do not come, or come for some of them alone. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Effect, Exit, Fiber, Result } from "effect"
 import { TestClock } from "effect/testing"
 import type { Answer, Placing } from "../../src/actors/accounts/Placement.ts"
 import { compactForm } from "../../src/actors/cluster/PeerCodec.ts"
 import type { Command, CommandInput } from "../../src/domain/Command.ts"
 import { Overloaded } from "../../src/domain/Errors.ts"
+import type { AccountId } from "../../src/domain/Ids.ts"
 import { printToken } from "../../src/domain/Receipt.ts"
 import { allShards } from "../../src/domain/Shard.ts"
 import { ByteWriter } from "../../src/infra/cluster/CompactCodec.ts"
@@ -337,14 +338,16 @@ it.effect(
 )
 
 /** This node has the accounts that end with 2, over a store that can be held; group 1 is of a node that stands still. */
-const besideSilent = Effect.gen(function* () {
+const besideSilentWith = Effect.fnUntraced(function* (placing: Partial<Placing>) {
   const inner = yield* EventStore
   const faulty = FaultyStore.over(inner)
-  const placement: Placing = { ...silentAt([1]), owns: (account) => account.endsWith("2") }
+  const placement: Placing = { ...silentAt([1]), owns: (account) => account.endsWith("2"), ...placing }
   const node = yield* startNode("beside", { placement, store: faulty.store })
   yield* fund(node, ["near2"], 100n)
   return { faulty, inner, node }
 })
+
+const besideSilent = besideSilentWith({})
 
 it.effect("behind a command that was given up none is decided once another one of its id was refused", () =>
   Effect.gen(function* () {
@@ -397,6 +400,75 @@ it.effect("a command that waits in vain for an account is told which node did no
       what: "account far1",
       reason: "the node node-1 did not lend it within 10000 ms"
     })
+  }).pipe(scenario)
+)
+
+/** A node that is lent account far1 at once, and has one commit with it on its way, without an answer; and why a later transfer to it was late. */
+const lateBehindLease = (holdUp: (faulty: FaultyStore) => void) =>
+  Effect.gen(function* () {
+    const before = yield* startNode("before")
+    yield* fund(before, ["far1"], 1n)
+    const { head } = yield* before.dispatcher.localNode.headOf("far1" as AccountId) // a valid id
+    yield* before.stop
+    const { faulty, node } = yield* besideSilentWith({
+      borrow: (_account, _lease, reply) => {
+        reply(Exit.succeed({ head, waitedMs: 0, leaseMs: 60_000 }))
+        return undefined
+      }
+    })
+    holdUp(faulty)
+    const send = () => Effect.forkChild(Effect.flip(node.send(transfer("near2", "far1", 1n))))
+    yield* send()
+    yield* until("it is sent", () => node.dispatcher.meters().phases.flying === 1)
+    // Longer than others join a lease.
+    yield* TestClock.adjust(100)
+    const second = yield* send()
+    yield* TestClock.adjust(patienceMs)
+    const { message } = yield* Fiber.join(second)
+    faulty.script = () => undefined
+    faulty.release()
+    yield* TestClock.adjust(patienceMs)
+    return message
+  })
+
+it.effect(
+  "one that waits behind a commit with an account that was lent is not told of the node that lent it",
+  () =>
+    Effect.gen(function* () {
+      const message = yield* lateBehindLease((faulty) => faulty.hold("commit"))
+      assert.include(
+        message,
+        "account far1: this node has it for other commands, which were not done within 10000 ms"
+      )
+    }).pipe(scenario)
+)
+
+it.effect("but of what the store said of that commit", () =>
+  Effect.gen(function* () {
+    const message = yield* lateBehindLease((faulty) => {
+      faulty.script = ({ method }) => (method === "commit" ? "lostUnknown" : undefined)
+    })
+    assert.include(message, "event store: a fault of the test")
+  }).pipe(scenario)
+)
+
+it.effect("one that stands in the line of its batch is told of that", () =>
+  Effect.gen(function* () {
+    const before = yield* startNode("before")
+    yield* fund(before, ["near12"], 1n)
+    yield* before.send(deposit("near12", 1n, "repeat"))
+    yield* before.stop
+    const { node } = yield* besideSilent
+    // So that all are looked up before they are decided, and stand in line.
+    assert.isTrue((yield* node.send(deposit("near12", 1n, "repeat"))).replayed)
+    const batch = [transfer("near2", "far1", 1n), deposit("near2", 1n)].map(toCommand)
+    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch))
+    yield* TestClock.adjust(patienceMs)
+    const reasons = (yield* Fiber.join(sent)).map(
+      (outcome) => Result.isFailure(outcome) && outcome.failure.message
+    )
+    assert.include(reasons[0], "the node node-1 did not lend it within 10000 ms")
+    assert.include(reasons[1], "this batch: a command before it was not decided within 10000 ms")
   }).pipe(scenario)
 )
 

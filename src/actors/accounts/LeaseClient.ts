@@ -59,6 +59,8 @@ export class LeaseClient extends Context.Service<
     readonly forgetDone: (account: AccountId) => void
     /** Commands that wait for the account, or for which it is leased. */
     readonly inFlight: (account: AccountId) => number
+    /** It was asked for, and is not here yet. */
+    readonly isAsked: (account: AccountId) => boolean
     /** The account is of another node, for whose accounts as many commands wait as may. */
     readonly isNodeFull: (account: AccountId) => boolean
     /** Accounts that are asked for or leased. */
@@ -244,6 +246,10 @@ const make = Effect.gen(function* () {
     inFlight: (account) => {
       const one = leased.get(account)
       return one === undefined ? 0 : one.users.size + one.waiting.length
+    },
+    isAsked: (account) => {
+      const one = leased.get(account)
+      return one !== undefined && one.granted === undefined
     },
     isNodeFull: (account) =>
       // Where all together are fewer, no node has so many: that costs a look, where hardly ever any has.

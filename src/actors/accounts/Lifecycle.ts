@@ -111,6 +111,7 @@ export class PendingCommand {
   #recordedAt: Instant = 0
   #attempts = 0
   #isRepeat = false
+  #isLookedUp = false
   #forwardedAfter: number | undefined = undefined
   #isOfHotAccount = false
   #place = 0
@@ -179,6 +180,11 @@ export class PendingCommand {
   /** The log was seen to hold its id already: "nothing was done" would be false from here on. */
   get isRepeat(): boolean {
     return this.#isRepeat
+  }
+
+  /** The log is being asked for its id. */
+  get isLookedUp(): boolean {
+    return this.#isLookedUp
   }
 
   /**
@@ -262,12 +268,17 @@ export class PendingCommand {
     this.#isRepeat = true
   }
 
+  noteLookUp(): void {
+    this.#isLookedUp = true
+  }
+
   noteAttempt(): void {
     this.#attempts++
   }
 
   /** Its wait is over: it is executed, or ends with `exit` where one was found. */
   resume(exit?: FoundExit): void {
+    this.#isLookedUp = false
     if (this.#phase !== "done") this.#continue(this, exit)
   }
 

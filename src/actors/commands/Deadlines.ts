@@ -49,7 +49,8 @@ const make = Effect.gen(function* () {
     const unsent = new Set<PendingCommand>()
     const waitedFor = new Set<AccountId>()
     inFlight.expireHurried(until)
-    for (const command of inFlight.expired(until)) {
+    // From the last: one that stands in the line of its batch would be decided as the one before it is answered.
+    for (const command of [...inFlight.expired(until)].reverse()) {
       if (command.phase === "queued") unsent.add(command)
       else if (command.phase === "committing") command.expireWaiters(until, indeterminate(command))
       else {

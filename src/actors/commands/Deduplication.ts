@@ -168,6 +168,7 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
   yield* lookUpSome.pipe(goesOn("looking up command ids"), Effect.forever, Effect.forkScoped)
   return {
     lookUp: (command: PendingCommand): void => {
+      command.noteLookUp()
       pending.push(command)
       wake.openUnsafe()
     },

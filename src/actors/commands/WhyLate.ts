@@ -6,6 +6,7 @@ import { AccountRegistry } from "../accounts/AccountRegistry.ts"
 import { LeaseClient } from "../accounts/LeaseClient.ts"
 import type { PendingCommand } from "../accounts/Lifecycle.ts"
 import { Placement } from "../accounts/Placement.ts"
+import { CommitPipeline } from "../commit/CommitPipeline.ts"
 import { Deduplication } from "./Deduplication.ts"
 import { unavailable } from "./InFlightCommands.ts"
 
@@ -15,28 +16,40 @@ export const makeWhyLate = Effect.gen(function* () {
   const registry = yield* AccountRegistry
   const leases = yield* LeaseClient
   const deduplication = yield* Deduplication
+  const { stats } = yield* CommitPipeline
 
   const trouble = (): string | undefined => registry.trouble() ?? deduplication.trouble()
 
   /** Of what only the log could tell. */
   const ofLog = () => unavailable("event store", trouble() ?? "no answer")
 
-  const ofAccounts = (what: string, withinMs: number) => {
-    const reason = trouble()
-    return reason === undefined
-      ? unavailable(what, `not at hand within ${withinMs} ms: being loaded, or held by another node`)
-      : unavailable("event store", reason)
+  const unlessTrouble = (reason: string | undefined, what: string, otherwise: string) =>
+    reason === undefined ? unavailable(what, otherwise) : unavailable("event store", reason)
+
+  const ofAccounts = (what: string, withinMs: number) =>
+    unlessTrouble(trouble(), what, `not at hand within ${withinMs} ms: being loaded, or held by another node`)
+
+  const ofLeased = (account: AccountId) => {
+    const what = `account ${account}`
+    if (leases.isAsked(account)) {
+      const node = placement.nodeOf(placement.groupOf(account)) ?? "that has it"
+      return unavailable(what, `the node ${node} did not lend it within ${commandDeadlineMs} ms`)
+    }
+    const reason = `this node has it for other commands, which were not done within ${commandDeadlineMs} ms`
+    return unlessTrouble(stats.trouble, what, reason)
   }
 
   /** Of a command that was not decided. */
-  const ofCommand = ({ rejection, lockOrder, locks }: PendingCommand) => {
-    // Its id is looked up once more.
-    if (rejection !== undefined) return ofLog()
-    const next = lockOrder[locks.length]
-    if (next === undefined || placement.owns(next) || leases.inFlight(next) === 0)
-      return ofAccounts("the accounts of this command", commandDeadlineMs)
-    const node = placement.nodeOf(placement.groupOf(next)) ?? "that has it"
-    return unavailable(`account ${next}`, `the node ${node} did not lend it within ${commandDeadlineMs} ms`)
+  const ofCommand = (command: PendingCommand) => {
+    if (command.isLookedUp) return ofLog()
+    if (command.order?.before(command) !== undefined) {
+      const reason = `a command before it was not decided within ${commandDeadlineMs} ms`
+      return unlessTrouble(trouble(), "this batch", reason)
+    }
+    const next = command.lockOrder[command.locks.length]
+    return next === undefined || placement.owns(next) || leases.inFlight(next) === 0
+      ? ofAccounts("the accounts of this command", commandDeadlineMs)
+      : ofLeased(next)
   }
 
   return {
