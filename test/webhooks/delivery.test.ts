@@ -507,6 +507,56 @@ describe("a webhook", () => {
       }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
   )
 
+  it.effect.each([-hourMs, hourMs])(
+    "waits as long as it should after a failure, where the clock of the node that takes over, or of that before it, is off by %i ms",
+    (offMs) =>
+      Effect.gen(function* () {
+        const { write, endpoint, shown } = yield* begin()
+        const right = yield* Clock.Clock
+        const machine = settable(right)
+        machine.set(offMs)
+        const store = storeBy(right, yield* EventStore)
+        const startOff = startNode.pipe(
+          Effect.provideService(Clock.Clock, machine.clock),
+          Effect.provideService(EventStore, store)
+        )
+        endpoint.answer = () => 500
+        yield* write(openAccount("a"))
+        for (const node of [startOff, startNode, startOff]) {
+          const before = endpoint.seen.length
+          const { stop } = yield* node
+          while (endpoint.seen.length === before) yield* pass(100)
+          yield* pass(1_000)
+          yield* stop
+          const failedAt = right.currentTimeMillisUnsafe()
+          const { attempts, failures, nextAttemptAt } = yield* shown
+          assert.approximately(failures[0]?.at ?? 0, failedAt, 2_000)
+          const pauseMs = 5_000 * 2 ** (attempts - 1)
+          assert.approximately(nextAttemptAt ?? 0, failedAt + pauseMs, 2_000 + pauseMs / 10)
+        }
+        assert.isAtMost(right.currentTimeMillisUnsafe(), start + 60_000)
+      }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
+  )
+
+  it.effect.each([-hourMs, hourMs])(
+    "may say until when to wait, where the machine's clock is off by %i ms",
+    (offMs) =>
+      Effect.gen(function* () {
+        const { write, endpoint, shown } = yield* begin()
+        const machine = settable(yield* Clock.Clock)
+        machine.set(offMs)
+        yield* startNode.pipe(
+          Effect.provideService(Clock.Clock, machine.clock),
+          Effect.provideService(EventStore, storeBy(yield* Clock.Clock, yield* EventStore))
+        )
+        const headers = { "retry-after": new Date(start + 600_000).toUTCString() }
+        endpoint.answer = () => ({ status: 503, headers })
+        yield* write(openAccount("a"))
+        yield* pass(2_000)
+        assert.approximately(((yield* shown).nextAttemptAt ?? 0) - start, 630_000, 32_000)
+      }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
+  )
+
   it.effect("is tried again within a day, however far ahead the clock was by which its pause was made", () =>
     Effect.gen(function* () {
       const { write, endpoint } = yield* begin()

@@ -60,7 +60,9 @@ describe("a node with webhooks", () => {
 
 describe("the sender of webhooks", () => {
   const send = (url: string) =>
-    Effect.flatMap(WebhookSender, (sender) => sender.send({ url, message, headers: { "webhook-id": "m-1" } }))
+    Effect.flatMap(WebhookSender, (sender) =>
+      sender.send({ url, message, headers: { "webhook-id": "m-1" }, at: 0 })
+    )
 
   it.live("follows no redirect, and bounds the time and the length of an answer", () =>
     Effect.gen(function* () {
@@ -136,7 +138,7 @@ describe("the sender of webhooks", () => {
         clock
       )
       const attempt = sender
-        .send({ url, message, headers: {} })
+        .send({ url, message, headers: {}, at: 0 })
         .pipe(Effect.provideService(Clock.Clock, clock))
       const client = "@effect/platform-node/NodeHttpClient"
       yield* Effect.addFinalizer(() => Effect.sync(() => vi.doUnmock(client)))

@@ -194,15 +194,16 @@ const slowMs = 1_000
  * Attempts at all endpoints, so many at once. Those at endpoints that failed last or were slow have half of the places at most: however
  * many hang, the others have places of their own.
  */
-const makeAttempt = Effect.gen(function* () {
+const makeAttempts = Effect.gen(function* () {
   const clock = yield* Clock.Clock
   const { attemptsMax } = yield* WebhookConfig
   const { send } = yield* WebhookSender
+  // The pauses between them, too, are by this clock: they outlast the node, and another machine waits for their end.
   const attemptAt = yield* makeAttemptClock
   const all = Semaphore.makeUnsafe(attemptsMax)
   const slow = Semaphore.makeUnsafe(Math.max(1, Math.floor(attemptsMax / 2)))
 
-  return (row: WebhookRow) => {
+  const attemptsOf = (row: WebhookRow) => {
     let isSlow = row.attempts > 0
     /** Once there is a place, for which it may have waited long, `check` says whether it may still be made. */
     return <E>(message: WebhookMessage, check: Effect.Effect<void, E>): Effect.Effect<Attempt, E> => {
@@ -212,7 +213,7 @@ const makeAttempt = Effect.gen(function* () {
           const at = yield* attemptAt
           const secrets = secretsAt(row, at)
           const begun = elapsedMsUnsafe(clock)
-          const made = yield* send({ url: row.url, message, headers: headersOf(message, at, secrets) })
+          const made = yield* send({ url: row.url, message, headers: headersOf(message, at, secrets), at })
           isSlow = !made.isDelivered || elapsedMsUnsafe(clock) - begun > slowMs
           return made
         })
@@ -220,6 +221,7 @@ const makeAttempt = Effect.gen(function* () {
       return isSlow ? slow.withPermits(1)(once) : once
     }
   }
+  return { attemptAt, attemptsOf }
 })
 
 const makeDeliver = Effect.gen(function* () {
@@ -229,11 +231,11 @@ const makeDeliver = Effect.gen(function* () {
   const limits = yield* WebhookConfig
   const store = yield* WebhookStore
   const random = yield* Random.Random
-  const attemptsAt = yield* makeAttempt
+  const { attemptAt, attemptsOf } = yield* makeAttempts
 
   const deliver = Effect.fnUntraced(function* (row: WebhookRow) {
     const place = makePlace(row, store, limits, clock)
-    const attempt = attemptsAt(row)
+    const attempt = attemptsOf(row)
     const checked = makeAge(clock)
 
     const check = Effect.suspend(() => {
@@ -248,12 +250,12 @@ const makeDeliver = Effect.gen(function* () {
     const tell = Effect.fnUntraced(function* (event: CommittedEvent) {
       const message = toldMessage({ ...event, event: event.event ?? null })
       for (;;) {
-        const before = yield* Clock.currentTimeMillis
+        const before = yield* attemptAt
         const pauseLeftMs = place.nextAttemptAtUnsafe() - before
         // No pause is longer; more may be left of one by a clock that was ahead of this one, or before this one was set back.
         if (pauseLeftMs > 0) yield* Effect.sleep(Math.min(pauseLeftMs, limits.pauseMsMax))
         const made = yield* attempt(message, check)
-        const now = yield* Clock.currentTimeMillis
+        const now = yield* attemptAt
         if (made.isDelivered) {
           place.deliveredUnsafe(now)
           return yield* outages.delivered(row)

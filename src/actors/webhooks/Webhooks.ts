@@ -206,7 +206,7 @@ const make = Effect.gen(function* () {
     const at = yield* attemptAt
     const secrets = secretsAt(row, at)
     const message = pingMessage(`ping_${yield* random.uuidV7({})}`, id, at)
-    return yield* sender.send({ url: row.url, message, headers: headersOf(message, at, secrets) })
+    return yield* sender.send({ url: row.url, message, headers: headersOf(message, at, secrets), at })
   })
 
   const rotate = Effect.fn("Webhooks.rotate")(function* (id: string) {

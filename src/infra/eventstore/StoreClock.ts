@@ -59,7 +59,7 @@ const patienceMs = 2_000
 
 /**
  * The instant that a message to an endpoint says it was sent at: by the machine's clock, or by the event store's where the two are too far
- * apart. Receivers refuse messages that are some minutes off, until the endpoint is disabled.
+ * apart. Receivers refuse messages that are some minutes off, until the endpoint is disabled. Pauses between attempts end by it as well.
  */
 export const makeAttemptClock: Effect.Effect<Effect.Effect<Instant>, never, EventStore> = Effect.gen(
   function* () {

@@ -9,6 +9,7 @@ import * as HttpClient from "effect/http/HttpClient"
 import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
+import type { Instant } from "../../domain/Ids.ts"
 import type { WebhookMessage } from "../../domain/Webhook.ts"
 import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import { WebhookConfig, WebhookPolicy } from "../config/WebhookConfig.ts"
@@ -28,6 +29,8 @@ interface Sending {
   readonly url: string
   readonly message: WebhookMessage
   readonly headers: Readonly<Record<string, string>>
+  /** Now, by a clock that is about right: until when an endpoint asks to wait is an instant. */
+  readonly at: Instant
 }
 
 export class WebhookSender extends Context.Service<
@@ -112,7 +115,7 @@ const reasonOf = (error: unknown): string => {
 /** A number of seconds, or an instant of HTTP (RFC 9110, 10.2.3). */
 const retryAfterMs = (
   { headers }: HttpClientResponse.HttpClientResponse,
-  now: number
+  now: Instant
 ): number | undefined => {
   const text = headers["retry-after"]?.trim() ?? ""
   if (/^\d{1,8}$/.test(text)) return Number(text) * 1_000
@@ -120,7 +123,7 @@ const retryAfterMs = (
   return at > now ? at - now : undefined
 }
 
-const attemptOf = (response: HttpClientResponse.HttpClientResponse, now: number): Attempt => {
+const attemptOf = (response: HttpClientResponse.HttpClientResponse, now: Instant): Attempt => {
   const { status } = response
   if (status >= 200 && status < 300) return { isDelivered: true, status, reason: "" }
   const what = status >= 300 && status < 400 ? ": redirects are not followed" : ""
@@ -148,13 +151,13 @@ const make = Effect.gen(function* () {
       Effect.ignore
     )
 
-  const post = Effect.fnUntraced(function* (url: URL, { headers, message }: Sending) {
+  const post = Effect.fnUntraced(function* (url: URL, { at, headers, message }: Sending) {
     const request = HttpClientRequest.post(url, { headers }).pipe(
       HttpClientRequest.setHeader("user-agent", "chronicle-ledger"),
       HttpClientRequest.bodyText(message.body, "application/json")
     )
     const response = yield* client.execute(request)
-    return { response, attempt: attemptOf(response, yield* Clock.currentTimeMillis) }
+    return { response, attempt: attemptOf(response, at) }
   })
 
   const send = Effect.fnUntraced(
