@@ -4,6 +4,7 @@ import { Clock, Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { makeAttemptClock } from "../../src/infra/eventstore/StoreClock.ts"
+import { settable, storeBy } from "../support/settableClock.ts"
 
 const hourMs = 3_600_000
 
@@ -32,3 +33,16 @@ it.effect("messages that start together share one question for the event store's
     assert.strictEqual(asked, 1)
   }).pipe(Effect.provide(store))
 })
+
+it.effect("a message is of now at once after the machine was suspended, in which no time elapsed by it", () =>
+  Effect.gen(function* () {
+    const machine = settable(yield* Clock.Clock)
+    const attemptAt = yield* makeAttemptClock.pipe(
+      Effect.provideService(Clock.Clock, machine.clock),
+      Effect.provideService(EventStore, storeBy(machine.clock, yield* EventStore))
+    )
+    yield* attemptAt
+    machine.set(hourMs)
+    assert.strictEqual(yield* attemptAt, machine.clock.currentTimeMillisUnsafe())
+  }).pipe(Effect.provide(EventStore.layerMemory))
+)

@@ -68,8 +68,12 @@ export const makeAttemptClock: Effect.Effect<Effect.Effect<Instant>, never, Even
     /** Undefined until the store has told. */
     let storeZero: number | undefined
     let askedAt = Number.NEGATIVE_INFINITY
+    /** No time elapses while a machine is suspended, and its clock goes on: what the store told says nothing of now then. */
+    const machineZero = () => clock.currentTimeMillisUnsafe() - elapsedMsUnsafe(clock)
+    let machineZeroAsked = machineZero()
 
-    const isDue = () => elapsedMsUnsafe(clock) - askedAt > believedMs
+    const isDue = () =>
+      elapsedMsUnsafe(clock) - askedAt > believedMs || Math.abs(machineZero() - machineZeroAsked) > offMsMax
     const ask = Effect.gen(function* () {
       storeZero = yield* readZero(store, clock)
     }).pipe(
@@ -78,6 +82,7 @@ export const makeAttemptClock: Effect.Effect<Effect.Effect<Instant>, never, Even
       Effect.tap(() =>
         Effect.sync(() => {
           askedAt = elapsedMsUnsafe(clock)
+          machineZeroAsked = machineZero()
         })
       )
     )
