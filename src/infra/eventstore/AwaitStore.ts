@@ -13,27 +13,33 @@ const retryMs = 1_000
  */
 export const awaitStore = Effect.fnUntraced(function* <A, E extends { readonly message: string }>(
   ask: Effect.Effect<A, E>,
-  isUnanswered: (error: E) => boolean = () => true
+  isUnanswered: (error: E, hasWaited: boolean) => boolean = () => true
 ) {
   const clock = yield* Clock.Clock
   const { storeStartMs } = yield* LedgerConfig
   const untilMs = elapsedMsUnsafe(clock) + storeStartMs
+  let hasWaited = false
   return yield* ask.pipe(
-    Effect.tapError((error) =>
-      isUnanswered(error)
-        ? Effect.logWarning("the start of this node waits for the event store", error.message)
-        : Effect.void
-    ),
+    Effect.tapError((error) => {
+      if (!isUnanswered(error, hasWaited)) return Effect.void
+      hasWaited = true
+      return Effect.logWarning("the start of this node waits for the event store", error.message)
+    }),
     Effect.retry({
       schedule: Schedule.spaced(retryMs),
-      while: (error) => isUnanswered(error) && elapsedMsUnsafe(clock) < untilMs
+      while: (error) => isUnanswered(error, hasWaited) && elapsedMsUnsafe(clock) < untilMs
     })
   )
 })
 
-/** Looks at the schema of the log so: another one, and a store that cannot be reached, end the start at once. */
+/**
+ * Looks at the schema of the log so. Another one ends the start at once, and so does a store that cannot be reached, unless it did not answer
+ * before that: one that fails over says nothing for a while, then takes no connections, then says that it is starting.
+ */
 export const awaitLogSchema = (eventStoreUrl: Redacted.Redacted) =>
   awaitStore(
     Migrations.checkAt("event-store", eventStoreUrl),
-    (error) => error._tag === "MigrationFailed" && error.isUnanswered === true
+    (error, hasWaited) =>
+      error._tag === "MigrationFailed" &&
+      (error.isUnanswered === true || (hasWaited && error.isUnreached === true))
   )

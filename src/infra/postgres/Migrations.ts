@@ -9,7 +9,8 @@ import { PgClient } from "@effect/sql-pg"
 import { Clock, Data, Effect, FileSystem, Option, type PlatformError, Redacted, Schedule } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import { LedgerConfig, type LedgerLimits } from "../config/LedgerConfig.ts"
+import { LedgerConfig } from "../config/LedgerConfig.ts"
+import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import { describeSqlError, isLasting, sqlStateOf } from "./SqlState.ts"
 import { splitStatements } from "./SqlStatements.ts"
 
@@ -53,8 +54,10 @@ export class MigrationFailed extends Data.TaggedError("MigrationFailed")<{
   readonly kind: SchemaKind
   readonly step: string
   readonly reason: string
-  /** The database was reached, and did not answer, or not for what else went on just then: the same may be asked again. */
+  /** The database did not answer, or refused for what else went on just then: the same may be asked again. */
   readonly isUnanswered?: boolean
+  /** There was no connection, nor a word of the server: the URL may be wrong, or the server is down. */
+  readonly isUnreached?: boolean
 }> {
   override get message() {
     return `the ${this.kind} database failed at ${this.step}: ${this.reason}`
@@ -185,20 +188,16 @@ const read = (kind: SchemaKind, folder: string) =>
 /**
  * Applies the missing migrations and answers their ids. Statements run one by one and are idempotent, so that a node that
  * dies half-way, a second node at the same moment and a second run all end at the same schema. There is no lock, because
- * no lock works on both engines. `boundMs` bounds the migrator's own statements, and none of a migration, because an index on a
- * full table takes long.
+ * no lock works on both engines. The migrator's own statements are bounded, and none of a migration is, because an index on a full
+ * table takes long.
  */
-export const run = Effect.fn("Migrations.run")(function* (
-  kind: SchemaKind,
-  folder = folderOf(kind),
-  boundMs = ownStatementMs
-) {
+export const run = Effect.fn("Migrations.run")(function* (kind: SchemaKind, folder = folderOf(kind)) {
   const sql = yield* SqlClient.SqlClient
   const known = yield* read(kind, folder)
   const bounded =
     (step: string) =>
     <A, R>(self: Effect.Effect<A, SqlError, R>) =>
-      self.pipe(failedAt(kind, step), within(kind, step, boundMs))
+      self.pipe(failedAt(kind, step), within(kind, step, ownStatementMs))
   const cockroach = yield* isCockroach.pipe(bounded("asking for the version"))
   yield* sql`CREATE TABLE IF NOT EXISTS chronicle_migrations (
     kind text NOT NULL, id int8 NOT NULL, name text NOT NULL, checksum text NOT NULL,
@@ -227,21 +226,36 @@ export const run = Effect.fn("Migrations.run")(function* (
   return missing.map((migration) => migration.id)
 })
 
-/** How long what a check asks is waited for, a connection included: the server gives a statement up before that. */
-const checkMs = ({ storeConnectMs, storeStatementMs }: LedgerLimits): number =>
-  storeConnectMs + storeStatementMs
+interface ConnectionBounds {
+  /** Of opening the connection, in milliseconds. */
+  readonly connectMs: number
+  /** After which the server cancels a statement, in milliseconds; undefined: never. */
+  readonly statementMs?: number
+}
+
+/** How long a check may take: as long as anything else that is asked of the same database. */
+const checkBounds = Effect.fnUntraced(function* (kind: SchemaKind) {
+  if (kind === "event-store") {
+    const { storeConnectMs, storeStatementMs } = yield* LedgerConfig
+    return { connectMs: storeConnectMs, statementMs: storeStatementMs }
+  }
+  const { connectMs, readModelStatementMs } = yield* ReadSideConfig
+  return { connectMs, statementMs: readModelStatementMs }
+})
 
 /** Fails unless the database is exactly at the program's schema; changes nothing. */
 export const check = Effect.fn("Migrations.check")(function* (kind: SchemaKind, folder = folderOf(kind)) {
   const known = yield* read(kind, folder)
   const step = "reading chronicle_migrations"
+  const { connectMs, statementMs } = yield* checkBounds(kind)
   const applied = yield* appliedIn(kind).pipe(
     Effect.catchIf(
       (error) => sqlStateOf(error) === "42P01",
       () => Effect.succeed([])
     ),
     failedAt(kind, step),
-    within(kind, step, checkMs(yield* LedgerConfig))
+    // It may have to open a connection, and the server gives a statement up before that.
+    within(kind, step, connectMs + statementMs)
   )
   const missing = yield* compare(kind, known, applied)
   if (missing.length > 0) {
@@ -259,34 +273,37 @@ export const placeOf = (url: Redacted.Redacted): string =>
 /** How long opening the migrator's connection may take, in milliseconds. */
 const migratorConnectMs = 5_000
 
-interface ConnectionBounds {
-  readonly connectMs: number
-  /** Of the first answer, opening the connection included, in milliseconds. */
-  readonly answerMs: number
-  /** After which the server cancels a statement, in milliseconds; undefined: never. */
-  readonly statementMs?: number
-}
-
 /** One connection; that of the migrator has no statement timeout, because an index on a full table takes long. */
 const alone =
-  (kind: SchemaKind, url: Redacted.Redacted, { answerMs, connectMs, statementMs }: ConnectionBounds) =>
+  (kind: SchemaKind, url: Redacted.Redacted, { connectMs, statementMs }: ConnectionBounds) =>
   <A, E>(self: Effect.Effect<A, E, SqlClient.SqlClient>) => {
-    const step = `connecting to ${placeOf(url)}`
-    const unreachable = (error: SqlError) =>
+    const failed = (reason: string, why: Pick<MigrationFailed, "isUnanswered" | "isUnreached">) =>
       new MigrationFailed({
         kind,
-        step,
-        reason: `${describeSqlError(error)}. Is it running, and the URL right?`
+        step: `connecting to ${placeOf(url)}`,
+        reason: `${reason}. Is it running, and the URL right?`,
+        ...why
       })
-    // The client opens no connection before its first statement.
-    const connected = Effect.flatMap(SqlClient.SqlClient, (sql) => sql`SELECT 1`)
-    const answered = connected.pipe(Effect.mapError(unreachable), within(kind, step, answerMs))
-    return Effect.andThen(answered, self).pipe(
+    const unreachable = (error: SqlError) => {
+      const state = sqlStateOf(error)
+      if (state === undefined) return failed(describeSqlError(error), { isUnreached: true })
+      return failed(describeSqlError(error), isLasting(state) ? {} : { isUnanswered: true })
+    }
+    // The client opens no connection before it is first used.
+    const connected = Effect.flatMap(SqlClient.SqlClient, (sql) => Effect.scoped(sql.reserve)).pipe(
+      Effect.mapError(unreachable),
+      Effect.timeoutOrElse({
+        duration: connectMs,
+        orElse: () => Effect.fail(failed(`no answer within ${connectMs} ms`, { isUnanswered: true }))
+      })
+    )
+    return Effect.andThen(connected, self).pipe(
       Effect.provide(
         PgClient.layer({
           url,
           maxConnections: 1,
-          connectTimeout: connectMs,
+          // Behind the bound above, which tells a server that says nothing from one that cannot be reached.
+          connectTimeout: 2 * connectMs,
           // A host that dies while a long statement runs is found dead by this alone.
           keepAlive: "5 seconds",
           applicationName: "chronicle migrate",
@@ -303,19 +320,9 @@ const alone =
   }
 
 /** `run` over a connection of its own. */
-export const migrate = (
-  kind: SchemaKind,
-  url: Redacted.Redacted,
-  folder = folderOf(kind),
-  boundMs = ownStatementMs
-) => {
-  const bounds = { connectMs: migratorConnectMs, answerMs: boundMs }
-  return alone(kind, url, bounds)(run(kind, folder, boundMs))
-}
+export const migrate = (kind: SchemaKind, url: Redacted.Redacted, folder = folderOf(kind)) =>
+  alone(kind, url, { connectMs: migratorConnectMs })(run(kind, folder))
 
 /** `check` over a connection of its own. */
 export const checkAt = (kind: SchemaKind, url: Redacted.Redacted) =>
-  Effect.flatMap(LedgerConfig, (limits) => {
-    const { storeConnectMs: connectMs, storeStatementMs: statementMs } = limits
-    return alone(kind, url, { connectMs, answerMs: checkMs(limits), statementMs })(check(kind))
-  })
+  Effect.flatMap(checkBounds(kind), (bounds) => alone(kind, url, bounds)(check(kind)))
