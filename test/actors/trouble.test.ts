@@ -1,9 +1,9 @@
 /** Whether a node takes commands, as health tells it: also while it is asked for nothing. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Effect, Fiber, Layer, Logger } from "effect"
 import { TestClock } from "effect/testing"
 import { defaultLimits } from "../../src/infra/config/LedgerConfig.ts"
-import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
+import { CommitOutcome, EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore, type Method } from "../support/faultyStore.ts"
 import { deposit, memoryStores, open, quiet, startNode, withdraw } from "../support/ledgerWorld.ts"
 
@@ -68,4 +68,36 @@ it.effect.each(["readStreams", "findCommands"] as const)(
       assert.include(message, "cannot connect (ECONNREFUSED)")
       assert.notInclude(message, "10.0.0.5")
     }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.effect.each(["NotWritten", "Unknown"] as const)(
+  "the log is told once a minute what the database says of a commit, and callers are not: %s",
+  (_tag) =>
+    Effect.gen(function* () {
+      const said: Array<string> = []
+      const logger = Logger.make(({ message }) => said.push(String(message)))
+      const words = "permission denied for table events (42501)"
+      const told = () => said.filter((line) => line.includes(words)).length
+      yield* Effect.gen(function* () {
+        const inner = yield* EventStore
+        let isRefusing = true
+        const refused = CommitOutcome[_tag]({ reason: "a right is missing (42501)", detail: words })
+        const commit: typeof inner.commit = (...asked) =>
+          isRefusing ? Effect.succeed(refused) : inner.commit(...asked)
+        const node = yield* startNode("node", { store: { ...inner, commit } })
+        const waiting = yield* Effect.forkChild(Effect.flip(node.send(open("a"))))
+        yield* TestClock.adjust(2 * defaultLimits.commandDeadlineMs)
+        const { message } = yield* Fiber.join(waiting)
+        const atFirst = told()
+        yield* TestClock.adjust(60_000)
+        const later = yield* Effect.forkChild(Effect.exit(node.send(open("b"))))
+        yield* TestClock.adjust(defaultLimits.commandDeadlineMs)
+        const atLast = told()
+        isRefusing = false
+        yield* TestClock.adjust(60_000)
+        yield* Fiber.join(later)
+        assert.notInclude(message, words)
+        assert.deepStrictEqual([atFirst, atLast], [1, 2])
+      }).pipe(Effect.provide(Layer.merge(memoryStores, Logger.layer([logger]))))
+    })
 )

@@ -3,7 +3,7 @@
 import { hash } from "node:crypto"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, inject, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Redacted } from "effect"
+import { Effect, Fiber, Layer, Logger, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
@@ -155,18 +155,21 @@ describe("the event store on PostgreSQL alone", () => {
     })
   )
 
-  it.live("says which table is missing when the database was not migrated", () =>
+  it.live("says which table is missing when the database was not migrated, to the log alone", () =>
     Effect.gen(function* () {
+      const said: Array<string> = []
+      const logger = Logger.make(({ message }) => said.push(String(message)))
       yield* Effect.gen(function* () {
         const store = yield* EventStore
-        const error = yield* Effect.flip(store.relayCursors)
-        assert.match(error.message, /^event store: relation "relay_cursors" does not exist \(42P01/)
+        const { message, reason } = yield* Effect.flip(store.relayCursors)
+        assert.match(message, /^event store: relation "relay_cursors" does not exist \(42P01/)
+        yield* Effect.flip(store.relayCursors)
+        assert.deepStrictEqual(said, [message])
         const outcome = yield* store.commit({ writerId: "w", seq: 1, events: storedEvents("a", 1, 1) })
-        assert.deepStrictEqual(
-          outcome,
-          CommitOutcome.NotWritten({ reason: "a table, a column or a right is missing (42P01)" })
-        )
-      }).pipe(Effect.provide(stores(serverUrl)))
+        const detail = 'relation "commits" does not exist (42P01)'
+        assert.deepStrictEqual(outcome, CommitOutcome.NotWritten({ reason, detail }))
+        assert.strictEqual(reason, "a table, a column or a right is missing (42P01)")
+      }).pipe(Effect.provide([stores(serverUrl), Logger.layer([logger])]))
     })
   )
 })

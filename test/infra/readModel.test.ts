@@ -1,6 +1,6 @@
 /** The contract of the read model in memory and on PostgreSQL, and what holds for a database alone. */
 import { assert, describe, inject, it } from "@effect/vitest"
-import { Effect, Layer, Redacted, Result } from "effect"
+import { Effect, Layer, Logger, Redacted, Result } from "effect"
 import { post } from "../../src/domain/Books.ts"
 import { emptyHead } from "../../src/domain/Head.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
@@ -42,22 +42,26 @@ describe("the read model on PostgreSQL alone", () => {
     }).pipe(Effect.provide(sqlLayer))
   )
 
-  it.live("says why it is unavailable", () =>
-    Effect.gen(function* () {
+  it.live("says why it is unavailable", () => {
+    const said: Array<string> = []
+    return Effect.gen(function* () {
       const readModel = yield* ReadModel
       const error = yield* Effect.flip(readModel.parked)
       assert.strictEqual(error._tag, "StoreUnavailable")
       assert.match(error.message, /^read model: cannot connect: .*127\.0\.0\.1/)
       assert.strictEqual(error.reason, "cannot connect (ECONNREFUSED)")
+      yield* Effect.flip(readModel.parked)
+      assert.deepStrictEqual(said, [error.message], "to the log too, once")
     }).pipe(
       Effect.provide(
         ReadModel.layer.pipe(
           Layer.provide([
             ReadModelSql.layer(Redacted.make("postgresql://nobody@127.0.0.1:1/nothing")),
             ProjectionWaiters.layer
-          ])
+          ]),
+          Layer.merge(Logger.layer([Logger.make(({ message }) => said.push(String(message)))]))
         )
       )
     )
-  )
+  })
 })

@@ -235,14 +235,14 @@ class CommitLanes {
         case "Fenced":
           return yield* this.#startNewEpoch(lane, batch)
         case "NotWritten": {
-          counts.trouble = outcome.reason
+          yield* this.#stats.noteTrouble(outcome)
           if (!mayHaveLanded) return yield* this.#requeue(lane, batch, epoch)
           break
         }
         case "Unknown": {
-          counts.trouble = outcome.reason
           counts.unknown++
           mayHaveLanded = true
+          yield* this.#stats.noteTrouble(outcome)
         }
       }
       yield* pause(lane)

@@ -1,5 +1,7 @@
 /** What the commit pipeline counts and tells: plain counters, two histograms, and the alarm of a split brain. */
 import { Effect, Latch, Metric } from "effect"
+import type { CommitOutcome } from "../../infra/eventstore/EventStore.ts"
+import { makeFailureLog } from "../../infra/telemetry/GoesOn.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import { type AccountActor, about, type PendingCommand } from "../accounts/Lifecycle.ts"
 
@@ -57,13 +59,18 @@ export interface CommitStats {
   readonly counts: PipelineStats
   /** One commit is durable. `isChained`: it waited for its predecessor, which says nothing of the store. */
   readonly noteCommit: (rows: number, millis: number, isChained: boolean) => void
+  /** The store did not commit: callers are told the reason, and the log all that is known. */
+  readonly noteTrouble: (outcome: NotCommitted) => Effect.Effect<void>
 }
+
+type NotCommitted = Extract<CommitOutcome, { readonly _tag: "NotWritten" | "Unknown" }>
 
 /** The weight of one commit in the moving average. */
 const smoothing = 1 / 16
 
 export const makeCommitStats = Effect.map(Effect.context<never>(), (context): CommitStats => {
   const counts = noStats()
+  const tell = makeFailureLog()
   return {
     counts,
     noteCommit: (rows, millis, isChained) => {
@@ -74,6 +81,10 @@ export const makeCommitStats = Effect.map(Effect.context<never>(), (context): Co
       counts.trouble = undefined
       batchRows.updateUnsafe(rows, context)
       commitSeconds.updateUnsafe(millis / 1_000, context)
+    },
+    noteTrouble: ({ reason, detail = reason }) => {
+      counts.trouble = reason
+      return tell({ reason, message: `the event store did not commit, and is asked again: ${detail}` })
     }
   }
 })

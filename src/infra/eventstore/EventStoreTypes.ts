@@ -27,6 +27,14 @@ export interface CommitRow {
   readonly keys: ReadonlyArray<readonly [AccountId, Version, Version]>
 }
 
+/** Why a store did not do what it was asked for. */
+interface Trouble {
+  /** For callers: not where the store is, nor its own words. */
+  readonly reason: string
+  /** All that is known, for logs; the reason, where it is undefined. */
+  readonly detail?: string | undefined
+}
+
 /** How the sending of a commit ended. Only `Committed` means that something is in the log. */
 export type CommitOutcome = Data.TaggedEnum<{
   /** All of it is in the log, by this sending or an earlier one of the identical commit. */
@@ -43,22 +51,20 @@ export type CommitOutcome = Data.TaggedEnum<{
   /** Nothing was written: this writer's tail was ended by a fence. Go on as a new writer, and decide again. */
   Fenced: {}
   /** Nothing was written (serialization failure, or no connection could be had): send the identical commit again. */
-  NotWritten: { readonly reason: string }
+  NotWritten: Trouble
   /** It may be in the log or not (connection lost, 40003, timeout): send the identical commit again to learn it. */
-  Unknown: { readonly reason: string }
+  Unknown: Trouble
 }>
 export const CommitOutcome = Data.taggedEnum<CommitOutcome>()
 
 /** A read could not be answered: by which store, and why. */
-export class StoreUnavailable extends Data.TaggedError("StoreUnavailable")<{
-  readonly store: "event store" | "read model" | "bus"
-  /** For callers: not where the store is, nor its own words. */
-  readonly reason: string
-  /** All that is known, for logs; the reason, where it is undefined. */
-  readonly detail?: string | undefined
-  /** SQLSTATE of the event store's server, where it refused a statement of the reads. */
-  readonly state?: string | undefined
-}> {
+export class StoreUnavailable extends Data.TaggedError("StoreUnavailable")<
+  Trouble & {
+    readonly store: "event store" | "read model" | "bus"
+    /** SQLSTATE of the event store's server, where it refused a statement of the reads. */
+    readonly state?: string | undefined
+  }
+> {
   override get message() {
     return `${this.store}: ${this.detail ?? this.reason}`
   }

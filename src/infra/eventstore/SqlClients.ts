@@ -9,6 +9,7 @@ import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { columnTypes } from "../postgres/ColumnTypes.ts"
 import { describeSqlError, sqlStateOf, tellSqlError } from "../postgres/SqlState.ts"
+import { makeFailureLog } from "../telemetry/GoesOn.ts"
 import { StoreUnavailable } from "./EventStoreTypes.ts"
 
 /** A service of its own, so that the read model's client is never taken for this one. */
@@ -74,7 +75,7 @@ export class EventStoreClient extends Context.Service<
     )
 }
 
-/** Runs one statement of the read pool, bounded; answers rows of columns in the order of the SELECT. */
+/** Runs one statement of the read pool, bounded, and logs why it failed; answers rows of columns in the order of the SELECT. */
 type Query = (
   text: string,
   params: ReadonlyArray<unknown>
@@ -109,6 +110,7 @@ export const makeQueries = Effect.gen(function* () {
   const clock = yield* Clock.Clock
   const { storeConnectMs, storeStatementMs } = yield* LedgerConfig
   const boundMs = storeConnectMs + storeStatementMs
+  const tell = makeFailureLog()
   const query: Query = (text, params) =>
     reads.unsafe(text, params).values.pipe(
       Effect.mapError(
@@ -126,7 +128,8 @@ export const makeQueries = Effect.gen(function* () {
           Effect.fail(
             new StoreUnavailable({ store: "event store", reason: `no answer within ${boundMs} ms` })
           )
-      })
+      }),
+      Effect.tapError(tell)
     )
 
   let hasStandbys = false

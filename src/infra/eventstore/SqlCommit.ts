@@ -8,7 +8,7 @@ import type { SqlConnection } from "effect/sql"
 import type { SqlError } from "effect/sql/SqlError"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { int8Value, textArray } from "../postgres/Columns.ts"
-import { isRefused, isRolledBack, sqlStateOf, tellSqlError } from "../postgres/SqlState.ts"
+import { describeSqlError, isRefused, isRolledBack, sqlStateOf, tellSqlError } from "../postgres/SqlState.ts"
 import { type Commit, CommitOutcome, type CommitRow, type StoreUnavailable } from "./EventStoreTypes.ts"
 import { EventStoreClient, type StoreQueries } from "./SqlClients.ts"
 import { commitColumns, eventColumns, keysToText, toCommitRow } from "./SqlRows.ts"
@@ -35,6 +35,9 @@ export const heldBack = CommitOutcome.NotWritten({ reason: "the commit before it
 /** A parameter that its column's type cannot hold: it was not sent, and would not be the next time. */
 const isUnsendable = (error: SqlError): boolean => error.reason.cause instanceof PgTypes.CodecError
 
+/** In words for callers, and for logs. */
+const troubleOf = (error: SqlError) => ({ reason: tellSqlError(error), detail: describeSqlError(error) })
+
 /** The error is about the commit itself, not about the connection or the server. */
 const isOfCommit = (error: SqlError): boolean => sqlStateOf(error) === "23505" || isUnsendable(error)
 
@@ -52,7 +55,7 @@ export const makeCommit = Effect.fnUntraced(function* (queries: StoreQueries) {
     Effect.scoped(
       Effect.matchEffect(commits.reserve, {
         // Without a connection nothing was sent.
-        onFailure: (error) => Effect.succeed(CommitOutcome.NotWritten({ reason: tellSqlError(error) })),
+        onFailure: (error) => Effect.succeed(CommitOutcome.NotWritten(troubleOf(error))),
         onSuccess: use
       })
     )
@@ -86,7 +89,7 @@ const send = (
   Effect.matchEffect(connection.executeValues(insert, params), {
     onFailure: (error) =>
       isInFailedTransaction(error)
-        ? Effect.as(rollBack(connection), CommitOutcome.NotWritten({ reason: tellSqlError(error) }))
+        ? Effect.as(rollBack(connection), CommitOutcome.NotWritten(troubleOf(error)))
         : settle(error),
     onSuccess: () => Effect.succeed(CommitOutcome.Committed())
   })
@@ -130,7 +133,7 @@ const sendBehind = (
     Effect.catch((error) => {
       if (progress.isCommitSent || isOfCommit(error)) return settle(error)
       // Before COMMIT is sent nothing is written, whatever became of the connection.
-      return Effect.succeed(CommitOutcome.NotWritten({ reason: tellSqlError(error) }))
+      return Effect.succeed(CommitOutcome.NotWritten(troubleOf(error)))
     })
   )
 }
@@ -146,13 +149,12 @@ const rollBack = (connection: Connection): Effect.Effect<void> =>
 
 const outcomeOf = (queries: StoreQueries, error: SqlError, commit: Commit, row: CommitRow): Outcome => {
   const state = sqlStateOf(error)
-  const reason = tellSqlError(error)
   if (state === "23505") return lookUp(queries, commit, row)
   if (isUnsendable(error)) return Effect.die(error)
   return Effect.succeed(
     isRolledBack(state) || isRefused(state)
-      ? CommitOutcome.NotWritten({ reason })
-      : CommitOutcome.Unknown({ reason })
+      ? CommitOutcome.NotWritten(troubleOf(error))
+      : CommitOutcome.Unknown(troubleOf(error))
   )
 }
 
@@ -207,7 +209,9 @@ const lookUp = ({ query, proven }: StoreQueries, commit: Commit, row: CommitRow)
     })
   }).pipe(
     // An earlier sending of this commit may be what stands in the way, so a failed look proves nothing.
-    Effect.catch((error: StoreUnavailable) => Effect.succeed(CommitOutcome.Unknown({ reason: error.reason })))
+    Effect.catch(({ reason, detail }: StoreUnavailable) =>
+      Effect.succeed(CommitOutcome.Unknown({ reason, detail }))
+    )
   )
 
 /** The defect of a writer that sent two commits under one number. */

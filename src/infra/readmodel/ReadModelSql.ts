@@ -8,6 +8,7 @@ import { ReadSideConfig, type ReadSideLimits } from "../config/ReadSideConfig.ts
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { columnTypes } from "../postgres/ColumnTypes.ts"
 import { describeSqlError, tellSqlError } from "../postgres/SqlState.ts"
+import { makeFailureLog } from "../telemetry/GoesOn.ts"
 
 /** The connections that projections follow the log by. */
 export class ProjectionSql extends Context.Service<ProjectionSql, PgClient.PgClient>()(
@@ -217,8 +218,10 @@ export const makeRun = (sql: PgClient.PgClient, limits: Patience) => {
   return (text: string, params: ReadonlyArray<unknown>) => inTime(valuesOf(sql, text, params))
 }
 
-/** The same for who need not know what went wrong. */
+/** The same for who need not know what went wrong; the log is told. */
 export const makeQuery = (sql: PgClient.PgClient, limits: Patience) => {
   const run = makeRun(sql, limits)
-  return (text: string, params: ReadonlyArray<unknown> = []) => inWords(run(text, params))
+  const tell = makeFailureLog()
+  return (text: string, params: ReadonlyArray<unknown> = []) =>
+    Effect.tapError(inWords(run(text, params)), tell)
 }
