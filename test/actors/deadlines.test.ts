@@ -128,6 +128,34 @@ it.effect("no more callers wait for commands that were sent before than commands
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
+it.effect("those that wait for the id of a command take no room of others once it is refused", () =>
+  Effect.gen(function* () {
+    const { faulty, node } = yield* heldNode(["a", "b"], { inFlightMax: 10 })
+    const refused = withdraw("a", 1_000n, "id")
+    faulty.hold("findCommands")
+    const first = yield* sendAll(node, [refused])
+    yield* until("its id is looked up once more", () => faulty.held() === 1)
+    faulty.hold("commit")
+    const flying = yield* sendAll(node, [deposit("b", 1n)])
+    yield* until("a commit is held", () => faulty.held() === 2)
+    const others = yield* sendAll(
+      node,
+      Array.from({ length: 9 }, (_, nth) => deposit("a", BigInt(nth + 1), "id"))
+    )
+    // The last to be told of the refusal.
+    const last = yield* Effect.forkChild(
+      Effect.andThen(Effect.flip(node.send(refused)), Effect.result(node.send(deposit("b", 1n))))
+    )
+    yield* TestClock.adjust(1)
+    faulty.release("findCommands")
+    yield* TestClock.adjust(1)
+    faulty.release()
+    assert.strictEqual(outcomeOf(yield* Fiber.join(last)), "Accepted")
+    assert.deepStrictEqual(yield* outcomes([...first, ...flying]), ["InsufficientFunds", "Accepted"])
+    assert.deepStrictEqual(tally(yield* outcomes(others)), { Accepted: 1, CommandIdReused: 8 })
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
 it.effect("a reversal whose look-up took long is answered at its own deadline, whatever came meanwhile", () =>
   Effect.gen(function* () {
     const { faulty, node } = yield* heldNode(["a"])

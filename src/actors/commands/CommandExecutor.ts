@@ -249,7 +249,7 @@ class Executor {
     if (other._tag === "Success") this.#refuse(reused(contender.command.commandId), contender.reply)
     else if (isOpen(other)) this.#refuse(other, contender.reply)
     else {
-      this.#inFlight.beginWait()
+      this.#inFlight.beginTurn()
       this.#dueNextTurn(contender)
     }
   }
@@ -379,7 +379,7 @@ class Executor {
   }
 
   #submitAnew({ command, reply, sender, deadline, hash }: Contender): void {
-    this.#inFlight.endWait()
+    this.#inFlight.endTurn()
     this.submit(command, reply, sender, deadline, hash)
   }
 

@@ -83,10 +83,10 @@ const make = Effect.gen(function* () {
 
   return Deadlines.of({
     drain: Effect.suspend(() =>
-      inFlight.size === 0
+      inFlight.isIdle
         ? Effect.void
         : Effect.sleep(drainLookMs).pipe(
-            Effect.repeat({ while: () => inFlight.size > 0 }),
+            Effect.repeat({ until: () => inFlight.isIdle }),
             Effect.timeoutOption(limits.commandDeadlineMs),
             Effect.andThen(Effect.sync(abort))
           )

@@ -86,14 +86,28 @@ export class InFlightCommands {
     return this.#some.await
   })
 
-  /** With those that are not admitted yet: their subject is being looked up, or their turn has not come since another one of their id was refused. */
+  /** With those that are not admitted yet, because their subject is being looked up. */
   get size(): number {
     return this.#cells.size + this.#awaiting
   }
 
-  /** Callers that wait for commands which were sent before. */
+  /** Callers that wait for commands which were sent before, or for their turn since such a one was refused. */
   get joined(): number {
     return this.#joined
+  }
+
+  /** No caller waits. */
+  get isIdle(): boolean {
+    return this.size + this.#joined === 0
+  }
+
+  /** The command that had its id was refused, and its turn to be submitted has not come. */
+  beginTurn(): void {
+    this.#joined++
+  }
+
+  endTurn(): void {
+    this.#joined--
   }
 
   /** One comes that is not admitted yet. */

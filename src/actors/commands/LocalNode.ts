@@ -135,9 +135,7 @@ const make = Effect.gen(function* () {
     },
     // Also while this node settles what it has admitted: that may wait for what a command of the node that asks holds. Not once all is
     // settled: each shard that is to be left would wait for loans made meanwhile.
-    lend: yield* makeLend(
-      (account) => placement.owns(account) && !(inFlight.isClosing && inFlight.size === 0)
-    ),
+    lend: yield* makeLend((account) => placement.owns(account) && !(inFlight.isClosing && inFlight.isIdle)),
     release: leaseServer.release,
     enter: (group, { isClean, strangers }) => {
       // Its holder may have been certain of it for the time of a lease after its lock had gone (HeldLocks.ts), and lent an account then.
