@@ -212,7 +212,12 @@ describe("a message that cannot be projected", () => {
     }).pipe(Effect.provide(failingFor("bad", "22021", () => true)))
   )
 
-  it.live("is kept for as long as a store is away", () => {
+  it.live.each([
+    ["away", undefined],
+    ["without the ranges that are asked for", "58C00"],
+    ["at fault without a code", "XXUUU"],
+    ["closed to its role", "42501"]
+  ] as const)("is kept for as long as a store is %s", ([, state]) => {
     let failures = 0
     return Effect.gen(function* () {
       const bus = yield* Bus
@@ -224,7 +229,7 @@ describe("a message that cannot be projected", () => {
       yield* eventually(assertCaughtUp(eventWriter.log))
       assert.isAtLeast(failures, 12)
       assert.strictEqual(health.partitionsUnsafe()[0]?.faulty, 0)
-    }).pipe(Effect.provide(failingFor("writer-1", undefined, () => failures++ < 12)))
+    }).pipe(Effect.provide(failingFor("writer-1", state, () => failures++ < 12)))
   })
 })
 

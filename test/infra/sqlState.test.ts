@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
 import { StoreUnavailable } from "../../src/infra/eventstore/EventStoreTypes.ts"
-import { describeSqlError, tellSqlError } from "../../src/infra/postgres/SqlState.ts"
+import { describeSqlError, isLasting, isOfRows, tellSqlError } from "../../src/infra/postgres/SqlState.ts"
 
 const errorOf = (message: string, fields: object): Error => Object.assign(new Error(message), fields)
 const lost = (cause: Error, operation: string) =>
@@ -65,6 +65,26 @@ describe("a failed statement", () => {
     assert.strictEqual(describeSqlError(error), forLogs)
     assert.strictEqual(tellSqlError(error), forCallers)
   })
+})
+
+describe("what a server says", () => {
+  it.each(["22021", "54000", "58P01", "58P02", "58030", "XX001", "XX002"])("is of the rows: %s", (state) => {
+    assert.deepStrictEqual([isOfRows(state), isLasting(state)], [true, true])
+  })
+
+  it.each(["42501", "28P01", "3D000", "42P01", "58000", "XX000"])(
+    "lasts, and is not of the rows: %s",
+    (state) => {
+      assert.deepStrictEqual([isOfRows(state), isLasting(state)], [false, true])
+    }
+  )
+
+  it.each([undefined, "08006", "40001", "53300", "55P03", "57P01", "58C00", "58C01", "XXUUU"])(
+    "may pass: %s",
+    (state) => {
+      assert.deepStrictEqual([isOfRows(state), isLasting(state)], [false, false])
+    }
+  )
 })
 
 it("a store that is away tells logs more than callers", () => {

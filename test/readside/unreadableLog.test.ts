@@ -17,11 +17,14 @@ import { accountId } from "../support/storedEvents.ts"
 interface BadPage {
   event?: { readonly account: string; readonly version: number }
   commit?: { readonly writerId: string; readonly seq: number }
+  /** What the database says there, where that is not that the page is bad. */
+  state?: string
 }
 
-const badPage = Effect.fail(
-  new StoreUnavailable({ store: "event store", reason: "invalid page in block 7 (XX001)", state: "XX001" })
-)
+const refusalAt = ({ state = "XX001" }: BadPage) =>
+  Effect.fail(
+    new StoreUnavailable({ store: "event store", reason: `invalid page in block 7 (${state})`, state })
+  )
 
 /** A process that projects and reconciles when it is told to, over a log with a bad page. */
 const processOver = (bad: BadPage, limits: TestLimits = {}) => {
@@ -36,11 +39,11 @@ const processOver = (bad: BadPage, limits: TestLimits = {}) => {
       ...real,
       readEvents: (keys: Parameters<typeof real.readEvents>[0]) =>
         keys.some(({ account, version }) => isEvent(account, version, version))
-          ? badPage
+          ? refusalAt(bad)
           : real.readEvents(keys),
       readStreams: (from: Parameters<typeof real.readStreams>[0], limit: number) =>
         from.some(({ account, after }) => isEvent(account, after + 1, Number.MAX_SAFE_INTEGER))
-          ? badPage
+          ? refusalAt(bad)
           : real.readStreams(from, limit),
       readTail: (from: Parameters<typeof real.readTail>[0]) =>
         Effect.flatMap(real.readTail(from), (rows) =>
@@ -168,6 +171,22 @@ describe("an account whose log cannot be read", () => {
       yield* assertBadIsParked(3)
       delete page.event
       assert.deepStrictEqual(yield* engine.retryParked(), [])
+      yield* assertCaughtUp(writer.log)
+    }).pipe(Effect.provide(processOver(page)))
+  })
+})
+
+describe("a log that is away for a moment, as a range of it without a quorum", () => {
+  it.effect("parks no account", () => {
+    const page: BadPage = {}
+    return Effect.gen(function* () {
+      const writer = new EventWriter()
+      yield* append(writer.commit(...opening))
+      Object.assign(page, { event: { account: "bad", version: 1 }, state: "58C00" })
+      assert.deepInclude(yield* Effect.flip(sweepAll), { _tag: "StoreUnavailable", state: "58C00" })
+      assert.deepStrictEqual(yield* parked, [])
+      delete page.event
+      yield* sweepAll
       yield* assertCaughtUp(writer.log)
     }).pipe(Effect.provide(processOver(page)))
   })

@@ -10,7 +10,7 @@ import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { StoreUnavailable, type WriterId } from "../../infra/eventstore/EventStore.ts"
 import { makeStoreNow } from "../../infra/eventstore/StoreClock.ts"
-import { isLasting } from "../../infra/postgres/SqlState.ts"
+import { isOfRows } from "../../infra/postgres/SqlState.ts"
 import { books } from "../../infra/readmodel/BooksProjection.ts"
 import { prefixOf } from "../../infra/readmodel/Projection.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
@@ -108,10 +108,10 @@ const whileOwned = (
 /** A delivery that failed so often alone, for what it holds, is faulty. */
 const faultyAfter = 5
 
-/** Whether it says something of what was taken: not where a store is away, or has too much to do, for however long. */
+/** Whether a failure says something of what was taken: not where a store is away, has too much to do, or refuses a login or a right. */
 const isOfContent = (cause: Cause.Cause<unknown>): boolean => {
   const error = Cause.squash(cause)
-  return !Cause.hasInterrupts(cause) && (!(error instanceof StoreUnavailable) || isLasting(error.state))
+  return !Cause.hasInterrupts(cause) && (!(error instanceof StoreUnavailable) || isOfRows(error.state))
 }
 
 /**

@@ -77,14 +77,16 @@ export const isRefused = (state: string | undefined): boolean =>
 
 /**
  * The server refused the statement for what it found, and will the next time: not for what else went on just then. 08 connections, 40 rolled
- * back, 53 resources, 55 locks, 57 cancelled or shutting down.
+ * back, 53 resources, 55 locks, 57 cancelled or shutting down; of CockroachDB 58C a range or a node of its own that it does not reach, and
+ * XXU whatever it has no code for.
  */
 export const isLasting = (state: string | undefined): boolean =>
-  state !== undefined && !/^(08|40|53|55|57)/.test(state)
+  state !== undefined && !/^(08|40|53|55|57|58C|XXU)/.test(state)
 
 /**
- * The server cannot read what stands there, or cannot take it for what was asked: XX a page or an index that is bad, 58 its file, 22 and 54
- * values. Unlike what else lasts, rights that are missing say, it is of single rows.
+ * The server cannot read what stands there, or cannot take it for what was asked: XX001 and XX002 a page or an index that is bad, 58P and
+ * 58030 its file, 22 and 54 values. Unlike what else lasts, rights that are missing say, it is of single rows. XX000 and 58000 are whatever
+ * the server did not expect, which may be over the next time.
  */
 export const isOfRows = (state: string | undefined): boolean =>
-  state !== undefined && /^(22|54|58|XX)/.test(state)
+  state !== undefined && /^(22|54|58P|58030|XX001|XX002)/.test(state)
