@@ -209,6 +209,25 @@ it.effect("a defect behind the commit of one command keeps no other of its batch
   }).pipe(Effect.provide(world))
 )
 
+it.effect("nor does one whose caller cannot be told that its commit was lost", () =>
+  Effect.gen(function* () {
+    const faulty = FaultyStore.over(yield* EventStore)
+    const node = yield* startNode("crash", { store: faulty.store, limits: { lanes: 1 } })
+    yield* fund(node, ["a", "b"], 5n)
+    const dying = faulty.callsOf("commit")
+    faulty.script = ({ method, nth }) => (method === "commit" && nth === dying ? "dies" : undefined)
+    node.dispatcher.localNode.decide(toCommand(deposit("a", 1n)) as Command, () => {
+      throw new Error("a defect of the test")
+    })
+    const other = yield* Effect.forkChild(Effect.result(node.send(deposit("b", 1n))), {
+      startImmediately: true
+    })
+    yield* TestClock.adjust(20_000)
+    assert.strictEqual(outcomeOf(yield* Fiber.join(other)), "Indeterminate")
+    assert.strictEqual(node.dispatcher.stats().inFlight, 0)
+  }).pipe(Effect.provide(world))
+)
+
 it.effect("an actor that crashed comes back although its last command turns out to be a repeat", () =>
   Effect.gen(function* () {
     const inner = yield* EventStore

@@ -472,6 +472,41 @@ it.effect("one that stands in the line of its batch is told of that", () =>
   }).pipe(scenario)
 )
 
+it.effect(
+  "a defect as one repeat of a batch gives an account back keeps no other from its first outcome",
+  () =>
+    Effect.gen(function* () {
+      const before = yield* startNode("before")
+      yield* fund(before, ["near12", "far1"], 9n)
+      const repeats = [transfer("near12", "far1", 1n, "r1"), deposit("near12", 1n, "r2")]
+      for (const command of repeats) yield* before.send(command)
+      const { head } = yield* before.dispatcher.localNode.headOf("far1" as AccountId) // a valid id
+      yield* before.stop
+      const { faulty, node } = yield* besideSilentWith({
+        borrow: (_account, _lease, reply) => {
+          reply(Exit.succeed({ head, waitedMs: 0, leaseMs: 60_000 }))
+          return undefined
+        },
+        giveBack: () => {
+          throw new Error("a defect of the test")
+        }
+      })
+      faulty.hold("commit")
+      yield* Effect.forkChild(node.send(deposit("near12", 1n)))
+      yield* until("a commit is held", () => faulty.held() === 1)
+      const [first, second] = yield* Effect.forEach(repeats, (command) =>
+        Effect.forkChild(Effect.exit(node.send(command)), { startImmediately: true })
+      )
+      yield* until("they wait for it", () => node.dispatcher.meters().phases.queued === 2)
+      faulty.release()
+      yield* TestClock.adjust(patienceMs)
+      if (first === undefined || second === undefined) return assert.fail("two were sent")
+      assert.include(String(yield* Fiber.join(first)), "a defect of the test")
+      const told = yield* Fiber.join(second)
+      assert.isTrue(Exit.isSuccess(told) && told.value.replayed)
+    }).pipe(scenario)
+)
+
 it.effect("a node that an account moves to is not taken for the one that did not answer", () =>
   Effect.gen(function* () {
     const silent = silentAt([1])

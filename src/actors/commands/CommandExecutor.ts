@@ -454,31 +454,36 @@ class Executor {
   handle(result: BatchResult): void {
     switch (result._tag) {
       case "Committed":
-        return this.#allCommitted(result.commands)
+        return throwFirst(this.#each(result.commands, (command) => this.#committed(command)))
       case "Evicted":
-        this.#retry(result.commands, result.stale)
-        for (const command of result.duplicates) this.#duplicate(command)
-        return
+        return throwFirst(
+          Result.try(() => this.#retry(result.commands, result.stale)),
+          this.#each(result.duplicates, (command) => this.#duplicate(command))
+        )
       case "Lost":
         // First of all: an account that another node had leased to this one must not be returned as unchanged.
         for (const actor of result.stale) this.#accounts.reload(actor)
         this.#lineUp(result.others)
-        for (const command of result.commands) this.#inFlight.complete(command, indeterminate(command))
-        this.#decideAgain(result.others)
-        return
+        return throwFirst(
+          this.#each(result.commands, (command) => this.#inFlight.complete(command, indeterminate(command))),
+          Result.try(() => this.#decideAgain(result.others))
+        )
     }
   }
 
-  /** Each also behind one that throws, a bug of this program: they are in no batch any more, so no other step would answer them. */
-  #allCommitted(commands: ReadonlyArray<PendingCommand>): void {
-    let all: Result.Result<void, unknown> = Result.void
+  /**
+   * Each also behind one that throws, a bug of this program: they are in no batch any more, so no other step would answer them with what is
+   * known of them. Answers the first of what they threw.
+   */
+  #each(commands: ReadonlyArray<PendingCommand>, step: (command: PendingCommand) => void): Outcome {
+    let all: Outcome = Result.void
     for (const command of commands) {
-      const done = Result.try(() => this.#committed(command))
+      const done = Result.try(() => step(command))
       if (Result.isSuccess(done)) continue
       this.#inFlight.complete(command, Exit.die(done.failure))
       if (Result.isSuccess(all)) all = done
     }
-    Result.getOrThrow(all)
+    return all
   }
 
   #committed(command: PendingCommand): void {
@@ -550,6 +555,14 @@ class Executor {
       if (actor !== undefined) this.#registry.noteSettled(actor)
     }
   }
+}
+
+/** What came of steps that are all taken, whatever one of them throws. */
+type Outcome = Result.Result<void, unknown>
+
+/** Throws the first of what they threw. */
+const throwFirst = (...outcomes: ReadonlyArray<Outcome>): void => {
+  for (const outcome of outcomes) Result.getOrThrow(outcome)
 }
 
 /** There would never be room for all of them at once, however long its caller waits. */
