@@ -1,6 +1,6 @@
 /** The conventions of the HTTP API: idempotency, statuses, problem documents, ETags, and questions that are read strictly. */
 import { assert, describe, layer, it as plain } from "@effect/vitest"
-import { Effect, Result } from "effect"
+import { Clock, Effect, Result } from "effect"
 import {
   CommandError,
   Indeterminate,
@@ -12,6 +12,7 @@ import { problemList } from "../../src/http/api/Problems.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { memoryLedger, token } from "../support/callers.ts"
 import { type Send, sendInMemory } from "../support/httpWorld.ts"
+import { settable } from "../support/settableClock.ts"
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -599,33 +600,80 @@ layer(memoryLedger, { excludeTestServices: true })("a batch over HTTP", (it) => 
     )
   )
 
-  it.effect("sends nothing behind a line that had no outcome in all its time but what is sent with it", () =>
+  const deadlineMs = 1_000
+  it.effect.each<[what: string, parts: ReadonlyArray<[outcomes: string, tookMs: number]>, sent: number]>([
+    [
+      "a line that had no outcome in all its time",
+      [
+        ["n1", 0],
+        ["n1", deadlineMs],
+        ["11", 0]
+      ],
+      2
+    ],
+    [
+      "lines that together had none for as long",
+      [
+        ["nn", 400],
+        ["nn", 600],
+        ["11", 0]
+      ],
+      2
+    ],
+    [
+      "such lines among faulty ones",
+      [
+        ["fn", 400],
+        ["ff", 0],
+        ["nf", 600],
+        ["11", 0]
+      ],
+      3
+    ],
+    [
+      "none of these where one between them had an outcome",
+      [
+        ["nn", 600],
+        ["n1", 600],
+        ["nn", 600],
+        ["11", 0]
+      ],
+      4
+    ]
+  ])("sends nothing behind %s but what is sent with it", ([, parts, sent]) =>
     Effect.scoped(
       Effect.gen(function* () {
         const inside = yield* Ledger
         const { account } = yield* funded()
-        const commandDeadlineMs = 1_000
+        const { clock, pass } = settable(yield* Clock.Clock)
         const error = new Unavailable({ what: "an account", reason: "it is moving to another node" })
-        let calls = 0
+        const left = [...parts]
         const ledger = {
           ...inside,
-          // At once of the first lines, and after all their time of the second.
           dispatchMany: ((commands) =>
-            Effect.delay(
-              Effect.map(inside.dispatchMany(commands), (results) => [
-                Result.fail(error),
-                ...results.slice(1)
-              ]),
-              ++calls === 2 ? commandDeadlineMs + 100 : 0
-            )) satisfies typeof inside.dispatchMany
+            Effect.map(inside.dispatchMany(commands), (results) => {
+              const [outcomes, tookMs] = left.shift() ?? ["", 0]
+              pass(tookMs)
+              const ofCommands = [...outcomes].filter((outcome) => outcome !== "f")
+              return results.map((result, nth) => (ofCommands[nth] === "n" ? Result.fail(error) : result))
+            })) satisfies typeof inside.dispatchMany
         }
-        const ledgerLimits = { commandDeadlineMs }
-        const send = yield* sendInMemory({ tokens, ledger, limits: { batchMax: 2 }, ledgerLimits })
-        const lines = [1, 2, 3, 4, 5, 6].map((n) =>
-          JSON.stringify({ _tag: "Deposit", account, amount: "1", commandId: `${account}-${n}` })
+        const ledgerLimits = { commandDeadlineMs: deadlineMs }
+        const send = yield* sendInMemory({ tokens, ledger, limits: { batchMax: 2 }, ledgerLimits, clock })
+        const lines = [...parts.map(([outcomes]) => outcomes).join("")]
+        const said = yield* statuses(
+          send,
+          lines.map((outcome, n) =>
+            outcome === "f"
+              ? "no json"
+              : JSON.stringify({ _tag: "Deposit", account, amount: "1", commandId: `${account}-${n}` })
+          )
         )
-        assert.deepEqual(yield* statuses(send, lines), [503, 201, 503, 201, 503, 503])
-        assert.strictEqual(calls, 2)
+        const expected = lines.map((outcome, n) =>
+          n >= 2 * sent || outcome === "n" ? 503 : outcome === "f" ? 400 : 201
+        )
+        assert.deepEqual(said, expected)
+        assert.lengthOf(left, parts.length - sent)
       })
     )
   )

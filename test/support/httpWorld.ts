@@ -1,5 +1,5 @@
 /** A ledger in memory behind its HTTP API: in memory by web requests, or on loopback as `serve` starts it. */
-import { Context, Effect, Layer, type Scope } from "effect"
+import { Clock, Context, Effect, Layer, type Scope } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import { Authenticator } from "../../src/access/Authenticator.ts"
 import { RefusalLog } from "../../src/access/RefusalLog.ts"
@@ -24,6 +24,8 @@ export interface HttpOptions {
   readonly tls?: ServerTls
   /** Served instead of the world's. */
   readonly ledger?: Ledger["Service"]
+  /** By which the API in memory tells how long something takes. */
+  readonly clock?: Clock.Clock
 }
 
 const guardOf = ({ tokens = [], ratePerSecond = 200_000 }: HttpOptions) =>
@@ -34,6 +36,9 @@ const limitsOf = ({ limits, ledgerLimits }: HttpOptions) =>
     Layer.succeed(HttpConfig, { ...httpLimits.defaults, ...limits }),
     Layer.succeed(LedgerConfig, { ...defaultLimits, ...ledgerLimits })
   )
+
+const clockOf = ({ clock }: HttpOptions) =>
+  clock === undefined ? Layer.empty : Layer.succeed(Clock.Clock, clock)
 
 const ledgerOf = ({ ledger }: HttpOptions) =>
   ledger === undefined ? Layer.empty : Layer.succeed(Ledger, ledger)
@@ -60,6 +65,7 @@ export const sendInMemory = Effect.fnUntraced(function* (
     LedgerHttpServer.api.pipe(
       Layer.provide(HttpConnections.layer),
       Layer.provide(Layer.mergeAll(guardOf(options), limitsOf(options), Layer.succeed(Ledger, ledger))),
+      Layer.provide(clockOf(options)),
       Layer.provide(
         Layer.mergeAll(Layer.succeed(Webhooks, webhooks), Layer.succeed(Subscriptions, subscriptions))
       ),

@@ -5,6 +5,7 @@ import { type GuardedLedger, makeGuardedLedger } from "../../access/GuardedLedge
 import type { Caller } from "../../access/Tokens.ts"
 import { type CommandError, InvalidCommand, Unavailable } from "../../domain/Errors.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { commandRoutes, locationOf, ReceiptBody } from "../api/CommandRoutes.ts"
 import { CurrentCaller } from "../api/LedgerHttpApi.ts"
@@ -85,10 +86,17 @@ function* linesOf(text: string): Generator<string> {
   }
 }
 
-/** What became of some lines, in order and printed, and what is said of each behind them where none of those is sent. */
-interface LineResults {
-  readonly printed: ReadonlyArray<string>
+/** What is known of a batch behind some of its lines. */
+interface BatchProgress {
+  /** What is said of each further line, none of which is sent then. */
   readonly stopped: string | undefined
+  /** How long its last commands were waited for of which none had an outcome; not how long its client took to read the results. */
+  readonly waitedMs: number
+}
+
+/** What became of some lines, in order and printed. */
+interface LineResults extends BatchProgress {
+  readonly printed: ReadonlyArray<string>
 }
 
 const isIndeterminate = (result: CommandResult): boolean =>
@@ -96,8 +104,6 @@ const isIndeterminate = (result: CommandResult): boolean =>
 
 const isUnavailable = (result: CommandResult): boolean =>
   Result.isFailure(result) && result.failure._tag === "Unavailable"
-
-const nowMs = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos) / 1e6)
 
 const behindUnknown = printResult(
   Result.fail(
@@ -109,6 +115,7 @@ interface BatchLimits {
   readonly batchMax: number
   readonly bodyBytesMax: number
   readonly commandDeadlineMs: number
+  readonly clock: Clock.Clock
 }
 
 /** The results of some lines. The commands of faulty lines are not sent, but count against the caller's rate as those of others do. */
@@ -117,15 +124,17 @@ const sendLines = Effect.fnUntraced(
     guarded: GuardedLedger,
     caller: Caller,
     lines: ReadonlyArray<string>,
-    { bodyBytesMax, commandDeadlineMs }: BatchLimits,
+    { bodyBytesMax, commandDeadlineMs, clock }: BatchLimits,
+    before: BatchProgress,
     callsAdmitted: number
   ) {
     const parsed = lines.map((line) => parseLine(line, bodyBytesMax))
     const commands = parsed.filter(Result.isSuccess).map(({ success }) => success)
     const faulty = lines.length - commands.length
-    const sentAtMs = yield* nowMs
+    const sentAtMs = elapsedMsUnsafe(clock)
     const results = yield* guarded.dispatchMany(caller, commands, faulty - callsAdmitted)
-    const isLate = (yield* nowMs) - sentAtMs >= commandDeadlineMs
+    const isOpen = results.every(isUnavailable)
+    const waitedMs = (isOpen ? before.waitedMs : 0) + elapsedMsUnsafe(clock) - sentAtMs
     let next = 0
     const all = parsed.map((line): CommandResult => {
       if (Result.isFailure(line)) return Result.fail(line.failure)
@@ -133,15 +142,20 @@ const sendLines = Effect.fnUntraced(
       if (result === undefined) throw new Error("a command of a batch has no result")
       return result
     })
-    // It may be done yet, and what stands behind it must not come before. Or it had no outcome in all its time, and further lines would wait as long.
-    const isStopped = all.some(isIndeterminate) || (isLate && all.some(isUnavailable))
-    return { printed: all.map(printResult), stopped: isStopped ? behindUnknown : undefined }
+    // It may be done yet, and what stands behind it must not come before. Or it had no outcome in all its time, or it and those before it
+    // together had none for as long: further lines would wait as long again.
+    const isStopped = all.some(isIndeterminate) || (waitedMs >= commandDeadlineMs && all.some(isUnavailable))
+    return {
+      printed: all.map(printResult),
+      stopped: isStopped ? behindUnknown : undefined,
+      waitedMs: isOpen ? waitedMs : 0
+    }
   },
   // What refuses all of them, as the caller's rate does, refuses each, and those behind them: a batch takes effect in order.
-  (sent, _guarded, _caller, lines): Effect.Effect<LineResults> =>
+  (sent, _guarded, _caller, lines, _limits, { waitedMs }): Effect.Effect<LineResults> =>
     Effect.catch(sent, (error: CommandError) => {
       const stopped = printResult(Result.fail(error))
-      return Effect.succeed({ printed: lines.map(() => stopped), stopped })
+      return Effect.succeed({ printed: lines.map(() => stopped), stopped, waitedMs })
     })
 )
 
@@ -150,19 +164,21 @@ const sendInOrder = (guarded: GuardedLedger, caller: Caller, text: string, limit
   Stream.fromIterable(linesOf(text)).pipe(
     Stream.grouped(limits.batchMax),
     Stream.mapAccumEffect(
-      (): { readonly stopped: string | undefined; readonly isFirst: boolean } => ({
+      // The request itself was one call.
+      (): BatchProgress & { readonly callsAdmitted: number } => ({
         stopped: undefined,
-        isFirst: true
+        waitedMs: 0,
+        callsAdmitted: 1
       }),
-      ({ stopped, isFirst }, some) => {
+      ({ callsAdmitted, ...before }, some) => {
+        const { stopped } = before
         const sent: Effect.Effect<LineResults> =
           stopped === undefined
-            ? // The request itself was one call.
-              sendLines(guarded, caller, some, limits, isFirst ? 1 : 0)
-            : Effect.succeed({ printed: some.map(() => stopped), stopped })
+            ? sendLines(guarded, caller, some, limits, before, callsAdmitted)
+            : Effect.succeed({ ...before, printed: some.map(() => stopped) })
         return Effect.map(
           sent,
-          ({ printed, stopped: reason }) => [{ stopped: reason, isFirst: false }, [printed]] as const
+          ({ printed, ...after }) => [{ ...after, callsAdmitted: 0 }, [printed]] as const
         )
       }
     )
@@ -183,6 +199,7 @@ const makeSendBatch = Effect.gen(function* () {
   const { commandDeadlineMs } = yield* LedgerConfig
   const connections = yield* HttpConnections
   const guarded = yield* makeGuardedLedger("http", batchMax)
+  const clock = yield* Clock.Clock
   return Effect.gen(function* () {
     const request = yield* HttpServerRequest.HttpServerRequest
     const caller = yield* CurrentCaller
@@ -192,7 +209,12 @@ const makeSendBatch = Effect.gen(function* () {
     const room = yield* connections.openBody(request, caller, "batch")
     const text = yield* readBody(room, request, "application/x-ndjson", batchBytesMax)
     let done = 0
-    const results = sendInOrder(guarded, caller, text, { batchMax, bodyBytesMax, commandDeadlineMs }).pipe(
+    const results = sendInOrder(guarded, caller, text, {
+      batchMax,
+      bodyBytesMax,
+      commandDeadlineMs,
+      clock
+    }).pipe(
       Stream.map((some) => {
         done += some.length
         return some.join("")
