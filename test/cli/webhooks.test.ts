@@ -3,6 +3,8 @@
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Effect, Layer } from "effect"
+import { Unavailable } from "../../src/domain/Errors.ts"
+import { toProblem } from "../../src/http/api/Problems.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { memoryLedger, token } from "../support/callers.ts"
 import { jsonOf, run } from "../support/chronicle.ts"
@@ -163,6 +165,39 @@ layer(world, { excludeTestServices: true })("webhooks at the command line", (it)
           assert.strictEqual(
             (yield* run(["webhooks", "list"], { env: { CHRONICLE_HTTP_URL: "ledger" } })).code,
             2
+          )
+        })
+      ),
+    longest
+  )
+
+  it.effect(
+    "that may be changed all the same are not printed as what promises that nothing was done",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const words = "it may be done all the same"
+          const { document, status } = toProblem(new Unavailable({ what: "read model", reason: "no answer" }))
+          const doubtful = yield* listen((_, response) => {
+            response.writeHead(status, { "content-type": "application/problem+json" })
+            response.end(JSON.stringify({ ...document, detail: words }))
+          })
+          const at = { env: { CHRONICLE_HTTP_URL: doubtful.url } }
+          const asked = [
+            ["create", "https://shop.example"],
+            ["rotate", "wh_1"],
+            ["pause", "wh_1"],
+            ["delete", "wh_1"],
+            ["list"]
+          ]
+          const answers = yield* Effect.forEach(asked, (args) => run(["webhooks", ...args, "--json"], at), {
+            concurrency: "unbounded"
+          })
+          const changed = { _tag: "WebhooksFailed", message: words, reason: words }
+          const read = { _tag: "Unavailable", message: words, what: "read model", reason: "no answer" }
+          assert.deepEqual(
+            answers.map((answer) => jsonOf(answer).error),
+            [changed, changed, changed, changed, read]
           )
         })
       ),

@@ -20,7 +20,7 @@ const api = HttpApi.make("chronicle").add(HttpApiGroup.make("webhooks").add(...w
 /** The longest time of a request; a test may wait for a receiver that does not answer. */
 const patience = "1 minute"
 
-/** The node answered in another way than it should, or no node was reached. */
+/** The node answered in another way than it should, or no node was reached, or whether a change is done is not known. */
 class WebhooksFailed extends Data.TaggedError("WebhooksFailed")<{ readonly reason: string }> {
   override get message() {
     return this.reason
@@ -35,7 +35,7 @@ const causeOf = (error: unknown): string => {
   return (at instanceof Error ? at.message : String(at)).split("\n")[0] ?? ""
 }
 
-/** What the node refused the request with: its problem document as the error that it is of, with its fields. */
+/** What the node answered instead: its problem document as the error that it is of, with its fields. */
 class Refused extends Error {
   readonly _tag: string
   constructor(tag: string, message: string, fields: object) {
@@ -103,6 +103,12 @@ const asking = <A, E>(ask: (webhooks: Endpoints) => Effect.Effect<A, E>) =>
     )
   }).pipe(Effect.provide(httpClient))
 
+/** Sends one change. A node that cannot tell whether it is done answers `Unavailable`, which of all else promises that nothing was done. */
+const sending = <A, E>(change: (webhooks: Endpoints) => Effect.Effect<A, E>) =>
+  Effect.mapError(asking(change), (error) =>
+    error._tag === "Unavailable" ? new WebhooksFailed({ reason: error.message }) : error
+  )
+
 const stateOf = ({ state, reason }: WebhookView): string => (reason === null ? state : `${state}: ${reason}`)
 
 const printOne = Effect.fnUntraced(function* (output: Output, webhook: WebhookView) {
@@ -142,7 +148,7 @@ const printSecret = (output: Output, secret: string) =>
 export const create = Effect.fnUntraced(function* (flags: CreateFlags) {
   const { description, from, json, prefix, type: types, url } = flags
   const output = makeOutput(json)
-  const made = yield* asking((webhooks) =>
+  const made = yield* sending((webhooks) =>
     webhooks.createWebhook({
       payload: { url, from, ...given({ prefix, description }), ...(types.length === 0 ? {} : { types }) }
     })
@@ -200,7 +206,7 @@ const changing = (
   ) => Effect.Effect<WebhookView, unknown>
 ) =>
   Effect.fnUntraced(function* ({ json, webhook }: OneFlags) {
-    const changed = yield* asking((webhooks) => change(webhooks, { params: { webhook } }))
+    const changed = yield* sending((webhooks) => change(webhooks, { params: { webhook } }))
     yield* printOne(makeOutput(json), changed)
     if (json) yield* printJson(changed)
   })
@@ -210,14 +216,14 @@ export const resume = changing((webhooks, request) => webhooks.resumeWebhook(req
 
 export const rotate = Effect.fnUntraced(function* ({ json, webhook }: OneFlags) {
   const output = makeOutput(json)
-  const made = yield* asking((webhooks) => webhooks.rotateWebhook({ params: { webhook } }))
+  const made = yield* sending((webhooks) => webhooks.rotateWebhook({ params: { webhook } }))
   yield* printOne(output, made)
   yield* printSecret(output, made.secret)
   if (json) yield* printJson(made)
 })
 
 export const remove = Effect.fnUntraced(function* ({ json, webhook }: OneFlags) {
-  yield* asking((webhooks) => webhooks.deleteWebhook({ params: { webhook } }))
+  yield* sending((webhooks) => webhooks.deleteWebhook({ params: { webhook } }))
   yield* makeOutput(json).line(`${webhook} is deleted.`)
   if (json) yield* printJson({ deleted: webhook })
 })
