@@ -69,6 +69,25 @@ const stats = {
   commitMs: 1.5
 }
 
+/** Answers as of an instant as they were before they said which. */
+const dated = {
+  balanceAt: {
+    account: "a",
+    asset: "USD/2",
+    owner: "Ada",
+    status: "open",
+    balance: 5n,
+    available: 5n,
+    overdraftLimit: 0n,
+    metadata: {},
+    version: 3,
+    recordedAt: 7,
+    hash: "00",
+    eventsRead: 3
+  },
+  trialBalanceAt: { recordedAt: 8, lines: [], parked: 0 }
+}
+
 describe("the wire", () => {
   it.each(payloads)("carries a call of %s with %j as version 0.1 did", (procedure, payload, hex) => {
     const { payload: payloadSchema } = rpcOf(procedure)
@@ -121,6 +140,25 @@ describe("the wire", () => {
           Schema.decodeUnknownSync(form(successSchema))(Schema.encodeSync(form(olderSchema))(older)),
           { ...stats, [name]: 0 }
         )
+    }
+  )
+
+  it.each(["balanceAt", "trialBalanceAt"] as const)(
+    "carries an answer of %s between nodes of which one does not know its instant yet",
+    (name) => {
+      const { success: successSchema } = rpcOf(name)
+      const older = dated[name]
+      // Both answers are structs, which the type of a procedure whose name varies does not tell.
+      const { knownAt, ...fields } = (successSchema as Schema.Struct<Readonly<Record<string, Plain>>>).fields
+      assert.isDefined(knownAt)
+      const olderSchema = Schema.Struct(fields)
+      for (const form of [binary, json]) {
+        const decode = (schema: Plain) => Schema.decodeUnknownSync(form(schema))
+        const encode = (schema: Plain) => Schema.encodeSync(form(schema))
+        assert.deepEqual(decode(successSchema)(encode(olderSchema)(older)), older)
+        const newer = { ...older, knownAt: 8 }
+        assert.deepEqual(decode(olderSchema)(encode(successSchema)(newer)), older)
+      }
     }
   )
 
