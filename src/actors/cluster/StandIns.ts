@@ -80,7 +80,8 @@ export const makeStandIns = Effect.fnUntraced(function* (
       const still = yield* table.renew(by, new Map(claimed.map((name) => [name, statusOf(name)])))
       const taken = claimed.filter((name) => !still.has(name))
       for (const name of taken) stop(name)
-      if (taken.length > 0) yield* Effect.logInfo(`is run by its owner again: ${taken.join(", ")}`)
+      if (taken.length > 0)
+        yield* Effect.logInfo(`another node runs, so this one does no longer: ${taken.join(", ")}`)
     }),
     /** Claims those that no node does, and starts what it got. */
     begin: Effect.fnUntraced(function* (unowned: ReadonlyArray<string>) {
