@@ -93,8 +93,8 @@ const makeVerify = Effect.fnUntraced(function* (onProgress?: OnAuditProgress) {
     const done = yield* permits
       .withPermitsIfAvailable(1)(verify(account))
       .pipe(
-        Effect.catchTag("StoreUnavailable", ({ store, reason }) =>
-          Effect.fail(new Unavailable({ what: "the audit", reason: `${store}: ${reason}` }))
+        Effect.catchTag("StoreUnavailable", ({ told }) =>
+          Effect.fail(new Unavailable({ what: "the audit", reason: told }))
         )
       )
     if (Option.isSome(done)) return done.value

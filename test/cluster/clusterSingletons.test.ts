@@ -2,6 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { Sharding } from "effect/cluster"
+import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import * as ClusterSingletons from "../../src/actors/cluster/ClusterSingletons.ts"
 import { Singletons } from "../../src/actors/relay/Singletons.ts"
@@ -9,6 +10,13 @@ import { after, LockCertainty } from "../../src/infra/cluster/LockCertainty.ts"
 import { ClusterConfig, defaultClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import { quiet } from "../support/ledgerWorld.ts"
+
+const refused = new SqlError({
+  reason: new ConnectionError({
+    cause: Object.assign(new Error("connect ECONNREFUSED 10.0.0.5:5432"), { code: "ECONNREFUSED" }),
+    operation: "connect"
+  })
+})
 
 it.effect(
   "a part of the read side whose thread is away is reported by no node, and again once that is back",
@@ -18,16 +26,18 @@ it.effect(
       certainty.until = after(certainty.now(), 3_600_000)
       const reports: Array<string> = []
       let hasBug = false
+      let isAway = false
       // All of each service that singletons use.
       const sql = {
         unsafe: (text: string, params: ReadonlyArray<unknown>) => ({
-          values: Effect.sync(() => {
+          values: Effect.suspend(() => {
+            if (isAway) return Effect.fail(refused)
             if (hasBug) {
               hasBug = false
               throw new Error("a bug of the test")
             }
             if (text.includes("INSERT")) reports.push(JSON.stringify(params[2]))
-            return []
+            return Effect.succeed([])
           })
         })
       } as never
@@ -65,6 +75,10 @@ it.effect(
         assert.deepStrictEqual(yield* reported, [])
         host.setAwayUnsafe("one", false)
         assert.deepStrictEqual(yield* reported, ["one"])
+        assert.isUndefined(host.troubleUnsafe())
+        isAway = true
+        yield* TestClock.adjust(2 * defaultClusterLimits.dutyReportMs)
+        assert.strictEqual(host.troubleUnsafe(), "read model: cannot connect (ECONNREFUSED)")
       }).pipe(Effect.provide(context))
     }).pipe(
       Effect.scoped,

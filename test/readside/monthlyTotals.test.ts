@@ -67,7 +67,10 @@ describe("the monthly totals", () => {
             const [books, monthly] = projections.statesUnsafe()
             assert.deepStrictEqual([books?.name, monthly?.name], ["books_v1", "monthly_totals_v1"])
             assert.isUndefined(books?.sweep.lastError)
-            assert.match(monthly?.sweep.lastError ?? "", /monthly_totals_v1_totals/)
+            assert.strictEqual(
+              monthly?.sweep.lastError,
+              "read model: a table, a column or a right is missing (42P01)"
+            )
           })
         )
         yield* execute(world.databaseUrl, "ALTER TABLE elsewhere RENAME TO monthly_totals_v1_totals")

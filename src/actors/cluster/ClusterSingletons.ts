@@ -47,9 +47,9 @@ const make = Effect.fnUntraced(function* (node: string) {
     yield* standIns.begin([...known].filter((name) => stateOf(name).isUnowned))
     if (rows.some(({ silentMs }) => silentMs > dutyForgottenMs)) yield* table.forget(dutyForgottenMs)
   }).pipe(
-    Effect.catch(({ message }) =>
+    Effect.catch(({ told }) =>
       Effect.sync(() => {
-        trouble = message
+        trouble = told
       })
     ),
     // A node that reported no more would be taken for one that does nothing: others would stand in for it.

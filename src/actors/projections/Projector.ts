@@ -17,7 +17,7 @@ import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
 import { type Checkpoint, type ProjectionModel, ReadModel } from "../../infra/readmodel/ReadModel.ts"
 import { continued } from "../../infra/telemetry/Tracing.ts"
 import { Singletons } from "../relay/Singletons.ts"
-import { reasonOf, supervise } from "../relay/Supervisor.ts"
+import { reasonOf, supervise, toldOf } from "../relay/Supervisor.ts"
 import { KnownWriters } from "./KnownWriters.ts"
 import { ProjectionEngine, type ProjectionResult } from "./ProjectionEngine.ts"
 import { ProjectionHealth } from "./ProjectionHealth.ts"
@@ -92,13 +92,13 @@ const whileOwned = (
       (alive) => Effect.scoped(project(projectors, batcher, storeNow, partition, blame, alive)),
       (cause) =>
         Effect.suspend(() => {
-          const reason = reasonOf(cause)
+          const reason = toldOf(cause)
           const isNews = reason !== state.lastError
           state.lastError = reason
           state.restarts++
           return isNews
             ? Effect.logWarning(
-                `the projector of partition ${partition} of ${projectors.name} is restarted: ${reason}`
+                `the projector of partition ${partition} of ${projectors.name} is restarted: ${reasonOf(cause)}`
               )
             : Effect.void
         })

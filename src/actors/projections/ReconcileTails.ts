@@ -17,7 +17,7 @@ import {
 } from "../../infra/eventstore/EventStore.ts"
 import { type CheckpointAt, type ProjectionModel, sweptFinished } from "../../infra/readmodel/ReadModel.ts"
 import { makeSilentWriters } from "../commit/SilentWriters.ts"
-import { reasonOf, supervise } from "../relay/Supervisor.ts"
+import { reasonOf, supervise, toldOf } from "../relay/Supervisor.ts"
 import { orUnreadable } from "../relay/TailReader.ts"
 import type { ProjectionEngine } from "./ProjectionEngine.ts"
 import { noReconcileCounts, type ProjectionHealth, type ReconcileCounts } from "./ProjectionHealth.ts"
@@ -108,14 +108,14 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
       }),
     (cause) =>
       Effect.suspend(() => {
-        const reason = reasonOf(cause)
+        const reason = toldOf(cause)
         const isNews = reason !== counts.lastError
         counts.lastError = reason
         counts.restarts++
         // A read model that was away may come back with less than it had.
         if (!isOfLog(cause)) counts.completeTo = 0
         onRound(counts)
-        return isNews ? Effect.logWarning(`reconciler of ${name}: ${reason}`) : Effect.void
+        return isNews ? Effect.logWarning(`reconciler of ${name}: ${reasonOf(cause)}`) : Effect.void
       })
   )
 

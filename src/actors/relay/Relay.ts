@@ -10,7 +10,7 @@ import { type Commit, EventStore, type WriterId, type WriterRow } from "../../in
 import { CommitFeed } from "../commit/CommitFeed.ts"
 import { makePublisher, makeSlice, type Publisher } from "./Publisher.ts"
 import { makeSingleton, Singletons } from "./Singletons.ts"
-import { reasonOf, supervise } from "./Supervisor.ts"
+import { reasonOf, supervise, toldOf } from "./Supervisor.ts"
 
 export interface RelayStatus {
   /** Events acknowledged by the bus since the start. */
@@ -53,11 +53,11 @@ const makeFibers = () => {
     },
     onDeath: (fiber: string) => (cause: Parameters<typeof reasonOf>[0]) =>
       Effect.suspend(() => {
-        const reason = reasonOf(cause)
+        const reason = toldOf(cause)
         const isNews = ![...errors.values()].includes(reason)
         errors.set(fiber, reason)
         restarts++
-        return isNews ? Effect.logWarning(`relay: ${reason}`) : Effect.void
+        return isNews ? Effect.logWarning(`relay: ${reasonOf(cause)}`) : Effect.void
       }),
     statusUnsafe: () => ({ lastError: errors.values().next().value, restarts })
   }

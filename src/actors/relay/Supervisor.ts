@@ -4,6 +4,7 @@
  */
 import { Cause, Effect } from "effect"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
+import { StoreUnavailable } from "../../infra/eventstore/EventStoreTypes.ts"
 
 const pauseMsMin = 50
 
@@ -25,8 +26,14 @@ export const supervise = Effect.fnUntraced(function* <E, R>(
   )
 })
 
-/** What went wrong, in one line for people. */
+/** What went wrong, in one line for logs. */
 export const reasonOf = (cause: Cause.Cause<unknown>): string => {
   const error = Cause.squash(cause)
   return error instanceof Error ? error.message : String(error)
+}
+
+/** The same for all who may ask how a node is: of a store that is away neither where it is nor its own words. */
+export const toldOf = (cause: Cause.Cause<unknown>): string => {
+  const error = Cause.squash(cause)
+  return error instanceof StoreUnavailable ? error.told : reasonOf(cause)
 }

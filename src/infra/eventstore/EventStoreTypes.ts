@@ -68,6 +68,11 @@ export class StoreUnavailable extends Data.TaggedError("StoreUnavailable")<
   override get message() {
     return `${this.store}: ${this.detail ?? this.reason}`
   }
+
+  /** The message as callers may know it. */
+  get told() {
+    return `${this.store}: ${this.reason}`
+  }
 }
 
 /** Where a stream is read from: events with a version above `after`. */
