@@ -11,7 +11,7 @@ import { BeingVerified, makeRebuildTables, RebuildRunning } from "../../src/infr
 import { execute } from "../support/databases.ts"
 import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
 import { assertCaughtUp, eventually, play } from "../support/readSides.ts"
-import { rebuildWorld } from "../support/rebuilds.ts"
+import { rebuildWorld, smallSteps } from "../support/rebuilds.ts"
 import { accountId } from "../support/storedEvents.ts"
 import { tcpProxy } from "../support/tcpProxy.ts"
 
@@ -273,6 +273,22 @@ describe("a rebuild", () => {
         yield* play(eventWriter, [deposit("acc-1", 1n)])
         yield* eventually(assertCaughtUp(eventWriter.log))
         assert.isDefined(yield* tables.progress, "it can be gone on with")
+      }).pipe(Effect.provide(world.process))
+    })
+  )
+
+  it.live("needs two connections and no more", () =>
+    Effect.gen(function* () {
+      const readSide = { ...smallSteps.readSide, readModelConnections: 2, connectMs: 500 }
+      const world = yield* rebuildWorld({
+        ...smallSteps,
+        readSide: { ...readSide, readModelStatementMs: 500 }
+      })
+      const eventWriter = new EventWriter()
+      yield* Effect.gen(function* () {
+        yield* filled(eventWriter, 1)
+        yield* rebuild(books)
+        yield* eventually(assertCaughtUp(eventWriter.log))
       }).pipe(Effect.provide(world.process))
     })
   )

@@ -9,8 +9,8 @@ import { freshReadModel, limitsOf, readModelOn, readSideOn, type TestLimits } fr
 /** Small pages, so that a rebuild has many steps. */
 export const smallSteps: TestLimits = { ledger: { sweepMs: 50 }, readSide: { rebuildEventsMax: 20 } }
 
-export const rebuildWorld = Effect.fnUntraced(
-  function* (limits: TestLimits = smallSteps) {
+export const rebuildWorld = (limits: TestLimits = smallSteps) =>
+  Effect.gen(function* () {
     const databaseUrl = yield* freshReadModel(inject("postgresUrl"))
     const shared = yield* Layer.build(Layer.mergeAll(EventStore.layerMemory, Bus.layerMemory))
     const services = Layer.mergeAll(Layer.succeedContext(shared), readModelOn(databaseUrl))
@@ -19,6 +19,4 @@ export const rebuildWorld = Effect.fnUntraced(
       Layer.provideMerge(limitsOf(limits))
     )
     return { databaseUrl, process }
-  },
-  Effect.provide(limitsOf({}))
-)
+  }).pipe(Effect.provide(limitsOf({})))

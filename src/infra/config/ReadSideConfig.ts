@@ -72,7 +72,7 @@ export const readSideLimits = limitGroup("CHRONICLE", {
   ),
   readModelConnections: limit(
     8,
-    "Connections to the read model: so many for questions, and in the thread of the read side so many for projections."
+    "Connections to the read model: so many for questions, and in the thread of the read side so many for projections. A rebuild needs 2."
   ),
   readModelStatementMs: limit(
     10_000,

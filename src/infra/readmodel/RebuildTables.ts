@@ -10,7 +10,14 @@ import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import { type EventKey, StoreUnavailable, type WriterId } from "../eventstore/EventStoreTypes.ts"
 import { bool, columns, int8, int8Array, text, textArray, timestamptz } from "../postgres/Columns.ts"
 import { hasSums, type Projection, prefixOf, rebuildMarks, sumPrefixesTable, tablesOf } from "./Projection.ts"
-import { boundOf, inTransaction, makeQuery, ReadModelSql, reserve } from "./ReadModelSql.ts"
+import {
+  begin as beginTransaction,
+  boundOf,
+  inTransaction,
+  makeQuery,
+  ReadModelSql,
+  reserve
+} from "./ReadModelSql.ts"
 
 /** How far a rebuild has come. */
 interface RebuildProgress {
@@ -159,13 +166,7 @@ export const makeRebuildTables = Effect.fnUntraced(function* (projection: Projec
     analyze: Effect.forEach(tables, (table) => patiently((own) => own(`ANALYZE ${next}_${table}`)), {
       discard: true
     }),
-    swap: <E>(catchUp: Effect.Effect<unknown, E>) =>
-      Effect.scoped(
-        Effect.andThen(
-          keepUnverified(sql, boundOf(limits), prefix, swapMsMax),
-          swap(sql, connectMs, parts, swapMsMax, catchUp)
-        )
-      ),
+    swap: <E>(catchUp: Effect.Effect<unknown, E>) => swap(sql, connectMs, parts, swapMsMax, catchUp),
     dropOld: drop(run, parts, old),
     /** One rebuild of a projection at a time, on a connection of its own; free again when that connection breaks. */
     claim: claim(sql, boundOf(limits), prefix)
@@ -213,9 +214,26 @@ const makeIndexes = Effect.fnUntraced(function* (run: Run, { prefix, next }: Par
   }
 })
 
+/** How often it is looked whether a verify has ended, in milliseconds. */
+const verifiedLookMs = 20
+
+/** No verify of the tables goes on, or begins before the transaction ends. A short one is waited for, which holds up further ones alone. */
+const keepUnverified = Effect.fnUntraced(function* (run: Run, prefix: string, waitMs: number) {
+  const look = Effect.timeoutOrElse(
+    run("SELECT pg_try_advisory_xact_lock(hashtext($1))", [PgTypes.text(verifyLock(prefix))]),
+    orTookLonger(prefix, waitMs)
+  )
+  for (let waitedMs = 0; waitedMs < waitMs; waitedMs += verifiedLookMs) {
+    const [row] = yield* look
+    if (row?.[0] === true) return
+    yield* Effect.sleep(verifiedLookMs)
+  }
+  return yield* new BeingVerified({ projection: prefix })
+})
+
 /**
- * In one transaction: projectors are made to wait, `catchUp` brings the new tables to the end of the log, and readers wait
- * for as long as the names change hands. Projectors and readers that come later work on the new tables.
+ * In one transaction, once no verify of the tables goes on: projectors are made to wait, `catchUp` brings the new tables to the end of the log,
+ * and readers wait for as long as the names change hands. Projectors and readers that come later work on the new tables.
  */
 const swap = <E>(
   sql: PgClient,
@@ -223,7 +241,7 @@ const swap = <E>(
   parts: Parts,
   swapMsMax: number,
   catchUp: Effect.Effect<unknown, E>
-): Effect.Effect<void, E | StoreUnavailable> => {
+): Effect.Effect<void, E | StoreUnavailable | BeingVerified> => {
   const { prefix, next, old, tables } = parts
   const names = namesOf(parts, prefix)
   const exchange = Effect.fnUntraced(function* (run: Run) {
@@ -242,9 +260,13 @@ const swap = <E>(
     yield* run(nextGeneration, [PgTypes.text(prefix), PgTypes.timestamptz(now)])
     yield* run(endProgress, [PgTypes.text(prefix)])
   })
-  return Effect.timeoutOrElse(
-    inTransaction(sql, connectMs + swapMsMax, exchange),
-    orTookLonger(prefix, swapMsMax)
+  const inTime = Effect.timeoutOrElse(orTookLonger(prefix, swapMsMax))
+  return Effect.scoped(
+    Effect.gen(function* () {
+      const { run, commit } = yield* inTime(beginTransaction(sql, connectMs + swapMsMax))
+      yield* keepUnverified(run, prefix, swapMsMax)
+      yield* inTime(Effect.andThen(exchange(run), commit))
+    })
   )
 }
 
@@ -264,34 +286,6 @@ const declareAgain = Effect.fnUntraced(function* (run: Run, { prefix, next }: Pa
   yield* run(
     `INSERT INTO ${made} (prefix, filled) SELECT prefix, false FROM ${live} ON CONFLICT (prefix) DO NOTHING`
   )
-})
-
-/** How often it is looked whether a verify has ended, in milliseconds. */
-const verifiedLookMs = 20
-
-/**
- * No verify of the tables goes on, or begins before the scope ends, on a connection of its own. A short one is waited for, which holds up
- * further ones alone.
- */
-const keepUnverified = Effect.fnUntraced(function* (
-  sql: PgClient,
-  boundMs: number,
-  prefix: string,
-  waitMs: number
-) {
-  const { run } = yield* reserve(sql, boundMs)
-  const ask = (call: string) =>
-    Effect.timeoutOrElse(
-      run(`SELECT ${call}(hashtext($1))`, [PgTypes.text(verifyLock(prefix))]),
-      orTookLonger(prefix, waitMs)
-    )
-  yield* Effect.addFinalizer(() => Effect.ignore(ask("pg_advisory_unlock")))
-  for (let waitedMs = 0; waitedMs < waitMs; waitedMs += verifiedLookMs) {
-    const [row] = yield* ask("pg_try_advisory_lock")
-    if (row?.[0] === true) return
-    yield* Effect.sleep(verifiedLookMs)
-  }
-  return yield* new BeingVerified({ projection: prefix })
 })
 
 const claim = (sql: PgClient, boundMs: number, prefix: string) =>
