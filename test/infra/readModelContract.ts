@@ -923,7 +923,10 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
         yield* readModel.moveSwept("w", 9, 12, generation)
         yield* readModel.declareSums([])
         yield* readModel.moveSwept("w", 12, 15, generation)
-        assert.deepStrictEqual(yield* readModel.swept, new Map([["w", 12]]))
+        yield* readModel.forgetSwept(["w"], generation)
+        assert.deepStrictEqual(yield* readModel.swept, new Map([["w", 12]]), "they were exchanged")
+        yield* readModel.forgetSwept(["v", "w"], generation + 1)
+        assert.deepStrictEqual(yield* readModel.swept, new Map())
       })
     )
 

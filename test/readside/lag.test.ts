@@ -293,6 +293,36 @@ describe("what a process says of an account that another one parks", () => {
     }
   )
 
+  it.live(
+    "is nothing where a rebuild exchanged the tables in which it was parked, until the next round",
+    () => {
+      let onBehind: Effect.Effect<void> = Effect.void
+      return Effect.gen(function* () {
+        const store = yield* EventStore
+        const model = yield* ReadModel
+        const { sweep } = yield* Reconciler
+        const writer = new EventWriter()
+        const { writerId } = writer
+        yield* store.registerWriter({ writerId, node: "elsewhere", closedAt: yield* Clock.currentTimeMillis })
+        yield* store.commit(writer.commit(openAccount("rich")))
+        yield* (yield* ProjectionEngine).catchUp([rich])
+        onBehind = Effect.orDie(model.declareSums([]))
+        yield* sweep({ load: false })
+        assert.strictEqual(yield* toldOf(rich), 0)
+        onBehind = Effect.void
+        yield* sweep({ load: false })
+        assert.isAbove(yield* toldOf(rich), writer.headOf(rich).recordedAt)
+      }).pipe(
+        Effect.provide(
+          processOf(
+            () => onBehind,
+            () => Effect.void
+          )
+        )
+      )
+    }
+  )
+
   it.effect("is nothing until it has looked itself since the owner of the rounds said it", () => {
     const said = JSON.stringify({
       sweptAt: 9_000,

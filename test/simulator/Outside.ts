@@ -396,7 +396,7 @@ export class Outside {
       behind: (positions) => call(books.behind(positions)),
       swept: call(books.swept),
       moveSwept: (writer, from, to, generation) => call(books.moveSwept(writer, from, to, generation)),
-      forgetSwept: (writers) => call(books.forgetSwept(writers)),
+      forgetSwept: (writers, generation) => call(books.forgetSwept(writers, generation)),
       parked: call(books.parked),
       firstParked: (limit) => call(books.firstParked(limit)),
       parkedAmong: (accounts) => call(books.parkedAmong(accounts)),

@@ -205,10 +205,10 @@ const makeRound = Effect.fnUntraced(function* (
     if (!(isQuiet && isNothing(finished.report))) yield* engine.refreshParked
     counts.parked = engine.parkedUnsafe()
     counts.lag = lag.total()
-    counts.completeTo = finished.isComplete ? Math.max(0, completeTo) : 0
-    for (let partition = 0; partition < partitions; partition++) {
+    const areSameTables = (yield* model.look([])).generation === generation
+    counts.completeTo = finished.isComplete && areSameTables ? Math.max(0, completeTo) : 0
+    for (let partition = 0; partition < partitions; partition++)
       Object.assign(health.ofUnsafe(partition), lag.of(partition))
-    }
     return { report, isQuiet: isQuiet && isNothing(finished.report), now, askedAtMs }
   }, oneAtATime.withPermit)
 })
@@ -246,7 +246,11 @@ const makeReconcileFinished = Effect.fnUntraced(function* (
       const isWhole = there.length === page.length
       const reached = isWhole && page.length < finishedAtOnce ? lastSeq : (there.at(-1)?.ordinal ?? mark)
       if (reached > mark) yield* model.moveSwept(sweptFinished, mark, reached, round.generation)
-      if (there.length > 0) yield* model.forgetSwept(there.map(({ writerId }) => writerId))
+      if (there.length > 0)
+        yield* model.forgetSwept(
+          there.map(({ writerId }) => writerId),
+          round.generation
+        )
       if (!isWhole) {
         // Those after them are looked at once these are there; they have at least an event each.
         round.lag.estimate(lastSeq - (page.at(-1)?.ordinal ?? lastSeq))

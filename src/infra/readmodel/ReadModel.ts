@@ -295,8 +295,11 @@ export interface ReadModelWrites {
     to: number,
     generation?: number
   ) => Effect.Effect<void, StoreUnavailable>
-  /** Forgets the cursors of writers that are finished: a cursor over all of them takes their place. */
-  readonly forgetSwept: (writers: ReadonlyArray<WriterId>) => Effect.Effect<void, StoreUnavailable>
+  /** Forgets the cursors of writers that are finished, in such tables: a cursor over all of them takes their place. */
+  readonly forgetSwept: (
+    writers: ReadonlyArray<WriterId>,
+    generation?: number
+  ) => Effect.Effect<void, StoreUnavailable>
   /** All of them, however many there are: for a person, and for tests. */
   readonly parked: Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
   /** The first of them in order of account. */

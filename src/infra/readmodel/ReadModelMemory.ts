@@ -282,8 +282,9 @@ const makePositions = (
       if (generation !== tables.generation) return
       if ((tables.swept.get(writerId) ?? 0) === from) tables.swept.set(writerId, to)
     }),
-  forgetSwept: (writers) =>
+  forgetSwept: (writers, generation = tables.generation) =>
     Effect.sync(() => {
+      if (generation !== tables.generation) return
       for (const writer of writers) tables.swept.delete(writer)
     })
 })

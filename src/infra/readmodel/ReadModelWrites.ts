@@ -57,11 +57,11 @@ export const makeProjectionWrites = Effect.fnUntraced(function* (
           PgTypes.text(writerId),
           int8Value(from),
           int8Value(to),
-          generation === undefined ? null : int8Value(generation),
-          PgTypes.text(prefix)
+          ...ofGeneration(generation, prefix)
         ])
       ),
-    forgetSwept: (writers) => Effect.asVoid(query(text.forgetSwept, [textArray(writers)]))
+    forgetSwept: (writers, generation) =>
+      Effect.asVoid(query(text.forgetSwept, [textArray(writers), ...ofGeneration(generation, prefix)]))
   } satisfies ProjectionModel
 })
 
@@ -371,10 +371,10 @@ const statementsOf = (prefix: string) => ({
 
   moveSwept: `
     INSERT INTO ${prefix}_swept AS s (writer_id, seq)
-    SELECT $1, $3::int8 WHERE ($2::int8 = 0 OR EXISTS (SELECT 1 FROM ${prefix}_swept WHERE writer_id = $1)) AND ${isOfGeneration}
+    SELECT $1, $3::int8 WHERE ($2::int8 = 0 OR EXISTS (SELECT 1 FROM ${prefix}_swept WHERE writer_id = $1)) AND ${isOfGeneration("$4", "$5")}
     ON CONFLICT (writer_id) DO UPDATE SET seq = excluded.seq WHERE s.seq = $2`,
 
-  forgetSwept: `DELETE FROM ${prefix}_swept WHERE writer_id = ANY($1::text[])`,
+  forgetSwept: `DELETE FROM ${prefix}_swept WHERE writer_id = ANY($1::text[]) AND ${isOfGeneration("$2", "$3")}`,
 
   parked: `SELECT ${parkedColumns.list} FROM ${prefix}_parked_accounts ORDER BY account`,
 
@@ -410,9 +410,15 @@ const statementsOf = (prefix: string) => ({
     ON CONFLICT (account, version) DO NOTHING`
 })
 
-/** The tables are of the generation `$4`, where that is given; `$5` is their prefix. */
-const isOfGeneration = `
-  (SELECT coalesce(max(generation), 0) = coalesce($4::int8, max(generation), 0) FROM projections WHERE prefix = $5)`
+/** The tables of `prefix` are of the generation, where one is given. */
+const isOfGeneration = (generation: string, prefix: string) => `
+  (SELECT coalesce(max(generation), 0) = coalesce(${generation}::int8, max(generation), 0) FROM projections WHERE prefix = ${prefix})`
+
+/** The parameters of that. */
+const ofGeneration = (generation: number | undefined, prefix: string) => [
+  generation === undefined ? null : int8Value(generation),
+  PgTypes.text(prefix)
+]
 
 /** The version that a parked account is at. */
 const versionIn = (prefix: string) =>
