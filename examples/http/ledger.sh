@@ -3,10 +3,20 @@
 # Usage: examples/http/ledger.sh [URL]   (default: the node of `npm run -s chronicle -- dev`)
 set -eu
 url=${1:-http://127.0.0.1:7080}
+answer=$(mktemp)
+trap 'rm -f "$answer"' EXIT
 
-send() { # path, command id, body: sent again with the same id it does nothing twice, as --retry does after 429, 500, 502, 503 and 504
-  curl -sS --fail-with-body --retry 5 "$url$1" -H 'content-type: application/json' -H "idempotency-key: $2" -d "$3"
+# path, command id, body: sent again with the same id it does nothing twice. So it is, where the connection ended before the answer, the node
+# has too much to do (429), or the outcome is not known (500 and above).
+send() {
+  for pause in 1 2 4 8 16 0; do
+    : >"$answer"
+    status=$(curl -sS -o "$answer" -w '%{http_code}' "$url$1" -H 'content-type: application/json' -H "idempotency-key: $2" -d "$3") || status=lost
+    case $status in lost | 429 | 5??) sleep $pause ;; *) break ;; esac
+  done
+  cat "$answer"
   echo
+  case $status in 2??) ;; *) exit 1 ;; esac
 }
 
 send /v1/accounts curl-open-ann '{"account":"curl:ann","asset":"EUR/2","owner":"Ann"}'

@@ -1,11 +1,14 @@
-/** The example in Python sends a command again whose connection ended before its answer came, in whichever way it ended. */
+/** The examples in Python and with curl send a command again whose connection ended before its answer came, in whichever way it ended. */
 import { execFile } from "node:child_process"
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 
-const program = fileURLToPath(new URL("../../examples/http/ledger.py", import.meta.url))
+const example = (name: string) => fileURLToPath(new URL(`../../examples/http/${name}`, import.meta.url))
 
 /** What a ledger answers to the example, as far as it looks at that. */
 const answerOf = (method: string, path: string, body: string): readonly [status: number, value: unknown] => {
@@ -50,28 +53,56 @@ const makeAnswer = (sent: Map<string, number>) => (request: IncomingMessage, res
   })
 }
 
+/** What a program prints that is given the URL of such a ledger, and how often it sent each command. */
+const run = Effect.fnUntraced(function* (program: string, name: string, path = process.env.PATH) {
+  const sent = new Map<string, number>()
+  const server = yield* Effect.acquireRelease(
+    Effect.callback<ReturnType<typeof createServer>>((resume) => {
+      const listening = createServer(makeAnswer(sent)).listen(0, "127.0.0.1", () =>
+        resume(Effect.succeed(listening))
+      )
+    }),
+    (listening) => Effect.sync(() => void listening.close())
+  )
+  const address = server.address()
+  const port = typeof address === "object" ? address?.port : undefined
+  const printed = yield* Effect.callback<string>((resume) => {
+    const env = { ...process.env, PATH: path }
+    execFile(program, [example(name), `http://127.0.0.1:${port}`], { env }, (error, stdout, stderr) =>
+      resume(error === null ? Effect.succeed(stdout) : Effect.die(new Error(stderr)))
+    )
+  })
+  return { printed, sent: [...sent].map(([id, times]) => `${id} ${times}`) }
+})
+
 it.live("the example in Python sends a command again whose answer was lost", () =>
   Effect.gen(function* () {
-    const sent = new Map<string, number>()
-    const server = yield* Effect.acquireRelease(
-      Effect.callback<ReturnType<typeof createServer>>((resume) => {
-        const listening = createServer(makeAnswer(sent)).listen(0, "127.0.0.1", () =>
-          resume(Effect.succeed(listening))
-        )
-      }),
-      (listening) => Effect.sync(() => void listening.close())
-    )
-    const address = server.address()
-    const port = typeof address === "object" ? address?.port : undefined
-    const printed = yield* Effect.callback<string>((resume) => {
-      execFile("python3", [program, `http://127.0.0.1:${port}`], (error, stdout, stderr) =>
-        resume(error === null ? Effect.succeed(stdout) : Effect.die(new Error(stderr)))
-      )
-    })
+    const { printed, sent } = yield* run("python3", "ledger.py")
     assert.match(printed, /^balance py:ann 3750\nrefused InsufficientFunds\nevents \[\]\n$/)
-    assert.deepEqual(
-      [...sent].map(([id, times]) => `${id} ${times}`),
-      ["py-open-ann 3", "py-open-ben 3", "py-deposit 3", "py-transfer 3", "py-too-much 3"]
-    )
+    assert.deepEqual(sent, [
+      "py-open-ann 3",
+      "py-open-ben 3",
+      "py-deposit 3",
+      "py-transfer 3",
+      "py-too-much 3"
+    ])
   }).pipe(Effect.scoped)
+)
+
+it.live(
+  "the example with curl sends a command again whose answer was lost, and prints the last answer alone",
+  () =>
+    Effect.gen(function* () {
+      // Its pauses are none.
+      const folder = yield* Effect.acquireRelease(
+        Effect.sync(() => mkdtempSync(join(tmpdir(), "chronicle-"))),
+        (made) => Effect.sync(() => rmSync(made, { recursive: true }))
+      )
+      writeFileSync(join(folder, "sleep"), "#!/bin/sh\n")
+      chmodSync(join(folder, "sleep"), 0o755)
+      const { printed, sent } = yield* run("sh", "ledger.sh", `${folder}:${process.env.PATH}`)
+      const receipt = '{"readToken":"py:ann@3"}\n'
+      assert.strictEqual(printed, `${receipt.repeat(4)}{"account":"py:ann","balance":"3750"}\n`)
+      assert.deepEqual(sent, ["curl-open-ann 3", "curl-open-ben 3", "curl-deposit 3", "curl-transfer 3"])
+    }).pipe(Effect.scoped)
 )
