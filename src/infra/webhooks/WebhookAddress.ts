@@ -120,7 +120,7 @@ class LookupLate extends Error {
  * `resolve` for one name at a time. The system's resolver runs in threads that the whole process shares, at most two of them at once, and
  * cannot be stopped: endpoints whose names resolve slowly would keep the connections of the node to its databases waiting, and each other. It
  * is the system's all the same, which alone knows the machine's file of hosts and its search domains. The thread that delivers and the one
- * that tests endpoints have a queue each.
+ * that tests endpoints have a queue each: while both of them look up slow names, all others of the process wait.
  *
  * Lookups of a name that is asked for already get the same answer. A name whose lookups have all waited for longer than `waitMs` is not asked
  * for any more, since their attempts are over. `nowMs`: time elapsed.
