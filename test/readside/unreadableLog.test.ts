@@ -2,6 +2,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { TestClock } from "effect/testing"
+import { ClosedTimestamps } from "../../src/actors/past/ClosedTimestamps.ts"
+import { TrialBalance } from "../../src/actors/past/TrialBalance.ts"
 import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
 import { Reconciler } from "../../src/actors/projections/Reconciler.ts"
@@ -214,5 +216,32 @@ describe("a commit whose row cannot be read", () => {
       yield* sweepAll
       yield* assertCaughtUp([...first.log, ...second.log])
     }).pipe(Effect.provide(processOver(page)))
+  })
+
+  it.live("leaves what was recorded up to an instant unknown, until it can be read", () => {
+    const page: BadPage = {}
+    return Effect.gen(function* () {
+      const writer = new EventWriter()
+      yield* append(writer.commit(...opening))
+      yield* sweepAll
+      yield* append(writer.commit(deposit("a", 1n)))
+      page.commit = { writerId: writer.writerId, seq: 2 }
+      yield* (yield* EventStore).fenceWriter(writer.writerId)
+      const { at } = yield* TrialBalance
+      const error = yield* Effect.flip(at(writer.headOf(accountId("a")).recordedAt))
+      assert.strictEqual(error._tag, "NotYetVisible")
+      delete page.commit
+      yield* sweepAll
+      const { lines } = yield* at(writer.headOf(accountId("a")).recordedAt)
+      assert.strictEqual(lines[0]?.accounts, 1n)
+    }).pipe(
+      Effect.provide(
+        TrialBalance.layer.pipe(
+          Layer.provide(ClosedTimestamps.layer),
+          Layer.provide(limitsOf({})),
+          Layer.provideMerge(processOver(page))
+        )
+      )
+    )
   })
 })

@@ -2,7 +2,7 @@
  * Waits until the read model can answer about an instant at which things were recorded: until no writer can still commit
  * at or before it, and everything that was committed by then is projected.
  */
-import { Effect, Option } from "effect"
+import { Effect, Option, Result } from "effect"
 import { NotYetVisible, Unavailable } from "../../domain/Errors.ts"
 import { type Instant, printInstant } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
@@ -12,6 +12,7 @@ import { AnswerClock } from "../../infra/readmodel/AnswerClock.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../infra/readmodel/ReadModel.ts"
 import { eachUnsweptTail, missingIn } from "../projections/ProjectionLag.ts"
+import { orUnreadable } from "../relay/TailReader.ts"
 import { ClosedTimestamps } from "./ClosedTimestamps.ts"
 
 /** What was found of an instant, and which one it is. */
@@ -62,8 +63,8 @@ const makeAwaitKnown = Effect.gen(function* () {
   const { clockSkewMaxMs, queryDeadlineMs } = yield* LedgerConfig
   const { sweepCommitsMax, tokenPollMs } = yield* ReadSideConfig
 
-  /** Waits until the read model has everything that is in the log now. */
-  const awaitReached = Effect.gen(function* () {
+  /** Waits until the read model has everything that is in the log now. What a commit holds that cannot be read is not known. */
+  const awaitReached = Effect.fnUntraced(function* (knownAt: Instant) {
     const swept = yield* readModel.swept
     yield* eachUnsweptTail(
       store,
@@ -71,7 +72,9 @@ const makeAwaitKnown = Effect.gen(function* () {
       Effect.fnUntraced(function* ({ writerId, lastSeq }) {
         let after = swept.get(writerId) ?? 0
         while (after < lastSeq) {
-          const rows = yield* store.readTail({ writerId, after, limit: sweepCommitsMax })
+          const read = yield* orUnreadable(store.readTail({ writerId, after, limit: sweepCommitsMax }))
+          if (Result.isFailure(read)) return yield* notReached(knownAt)
+          const rows = read.success
           const last = rows.at(-1)
           if (last === undefined) break
           while ((yield* missingIn(readModel, rows)).length > 0) yield* Effect.sleep(tokenPollMs)
@@ -105,12 +108,16 @@ const makeAwaitKnown = Effect.gen(function* () {
     const knownAt = instant ?? (yield* now)
     // Closed first: no commit that counts can come afterwards, so the tails hold all of them.
     yield* closed.awaitClosed(knownAt)
-    const reached = yield* Effect.mapError(waiters.inTime(awaitReached, queryDeadlineMs), unavailable)
-    if (Option.isNone(reached))
-      return yield* new NotYetVisible({ wanted: printInstant(knownAt), reached: "an earlier instant" })
+    const reached = yield* Effect.mapError(waiters.inTime(awaitReached(knownAt), queryDeadlineMs), (error) =>
+      error._tag === "NotYetVisible" ? error : unavailable(error)
+    )
+    if (Option.isNone(reached)) return yield* notReached(knownAt)
     return knownAt
   })
 })
+
+const notReached = (knownAt: Instant): NotYetVisible =>
+  new NotYetVisible({ wanted: printInstant(knownAt), reached: "an earlier instant" })
 
 const unavailable = (error: StoreUnavailable): Unavailable =>
   new Unavailable({ what: error.store, reason: error.reason })
