@@ -229,20 +229,21 @@ describe("an audit", () => {
   /** Of the accounts with snapshots, all have two, of their first and second event; `isBad` says which cannot be read. */
   const world = Effect.fnUntraced(function* (
     isBad: (account: string, version: number) => boolean,
-    state: string
+    state: string,
+    further: ReadonlyArray<string> = []
   ) {
     const writer = new EventWriter()
     const store = yield* EventStore
     yield* store.registerWriter({ writerId: writer.writerId, node: "test", closedAt: 0 })
     const real = yield* Snapshots
     const refused = Effect.fail(new StoreUnavailable({ store: "event store", reason: "refused", state }))
-    for (const id of ["a", "b", "c", "d", "m", "n", "o", "z"]) {
+    for (const id of ["a", "b", "c", "d", "m", "n", "o", "z", ...further]) {
       const heads: Array<Head> = []
       for (const command of [openAccount(id), depositTo(id, 5n), depositTo(id, 1n)]) {
         yield* store.commit(writer.commit(command))
         heads.push(writer.headOf(accountId(id)))
       }
-      if (["b", "m", "n", "z"].includes(id)) yield* real.save(heads.slice(0, 2))
+      if (["b", "m", "n", "z", ...further].includes(id)) yield* real.save(heads.slice(0, 2))
     }
     const unlessBad = <A>(heads: ReadonlyArray<Head>, found: A) =>
       heads.some(({ account }) => isBad(account.id, account.version)) ? refused : Effect.succeed(found)
@@ -294,10 +295,25 @@ describe("an audit", () => {
     }).pipe(Effect.provide([stores, quiet]))
   )
 
-  it.effect("ends without a report where the database has too much to do", () =>
+  it.effect("names the first of many such accounts, and says that those behind them cannot be read", () =>
     Effect.gen(function* () {
-      const { found } = yield* world((account) => account === "m", "53300")
-      assert.strictEqual((yield* Effect.flip(found())).reason, "refused")
+      const ids = Array.from({ length: 23 }, (_, nth) => `m-${nth + 10}`)
+      const { found } = yield* world((account) => account.startsWith("m-"), "XX001", ids)
+      const { named, snapshots } = yield* found()
+      assert.strictEqual(snapshots, 4, "those of b and m")
+      assert.deepStrictEqual(
+        named.map(([, , account]) => account),
+        [...ids.slice(0, 19), undefined]
+      )
     }).pipe(Effect.provide([stores, quiet]))
+  )
+
+  it.effect.each(["53300", "42501"])(
+    "ends without a report where the database has too much to do, or the role may not read them (%s)",
+    (state) =>
+      Effect.gen(function* () {
+        const { found } = yield* world((account) => account === "m", state)
+        assert.strictEqual((yield* Effect.flip(found())).reason, "refused")
+      }).pipe(Effect.provide([stores, quiet]))
   )
 })
