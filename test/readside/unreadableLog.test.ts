@@ -1,6 +1,6 @@
 /** A log of which a part cannot be read, as where a page of its disk is bad: what can be read is projected, compared and published. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Effect, Layer, Logger, References } from "effect"
 import { TestClock } from "effect/testing"
 import { ClosedTimestamps } from "../../src/actors/past/ClosedTimestamps.ts"
 import { TrialBalance } from "../../src/actors/past/TrialBalance.ts"
@@ -17,6 +17,8 @@ import { accountId } from "../support/storedEvents.ts"
 
 /** Where the page is bad: an event, or the row of a commit. */
 interface BadPage {
+  /** Of all accounts whose names begin so. */
+  accounts?: string
   event?: { readonly account: string; readonly version: number }
   commit?: { readonly writerId: string; readonly seq: number }
   /** What the database says there, where that is not that the page is bad. */
@@ -29,7 +31,7 @@ const refusalAt = ({ state = "XX001" }: BadPage) =>
   )
 
 /** A process that projects and reconciles when it is told to, over a log with a bad page. */
-const processOver = (bad: BadPage, limits: TestLimits = {}) => {
+const processOver = (bad: BadPage, limits: TestLimits = {}, logs: Layer.Layer<never> = quiet) => {
   const isEvent = (account: string, from: number, to: number) =>
     bad.event !== undefined &&
     bad.event.account === account &&
@@ -40,7 +42,11 @@ const processOver = (bad: BadPage, limits: TestLimits = {}) => {
     Effect.map(EventStore, (real) => ({
       ...real,
       readEvents: (keys: Parameters<typeof real.readEvents>[0]) =>
-        keys.some(({ account, version }) => isEvent(account, version, version))
+        keys.some(
+          ({ account, version }) =>
+            isEvent(account, version, version) ||
+            (bad.accounts !== undefined && account.startsWith(bad.accounts))
+        )
           ? refusalAt(bad)
           : real.readEvents(keys),
       readStreams: (from: Parameters<typeof real.readStreams>[0], limit: number) =>
@@ -59,7 +65,7 @@ const processOver = (bad: BadPage, limits: TestLimits = {}) => {
   return Reconciler.layer.pipe(
     Layer.provideMerge(Layer.mergeAll(ProjectionEngine.layer, ProjectionHealth.layer)),
     Layer.provideMerge(Layer.mergeAll(store, model)),
-    Layer.provide(quiet),
+    Layer.provide(logs),
     Layer.provide(limitsOf(limits)),
     Layer.fresh
   )
@@ -155,6 +161,26 @@ describe("an account whose log cannot be read", () => {
       yield* assertCaughtUp(writer.log)
       assert.deepStrictEqual(yield* parked, [])
     }).pipe(Effect.provide(processOver(page)))
+  })
+
+  it.effect("is told of in one line with those of the same step of the comparison", () => {
+    const page: BadPage = {}
+    const told: Array<string> = []
+    const logs = Layer.merge(
+      Logger.layer([Logger.make(({ message }) => told.push(String(message)))]),
+      Layer.succeed(References.MinimumLogLevel, "Error")
+    )
+    return Effect.gen(function* () {
+      const writer = new EventWriter()
+      const many = Array.from({ length: 8 }, (_, nth) => `bad-${nth}`)
+      yield* append(writer.commit(openAccount("a"), ...many.map((id) => openAccount(id))))
+      yield* sweepAll
+      page.accounts = "bad-"
+      yield* sweepAll
+      yield* sweepAll
+      assert.lengthOf(told, 1)
+      assert.include(told[0], "version 1 of account bad-2 and 5 more cannot be compared with the log")
+    }).pipe(Effect.provide(logs), Effect.provide(processOver(page, {}, logs)))
   })
 
   it.effect("stays parked where its rows are not of the log, until they can be read anew", () => {

@@ -170,8 +170,10 @@ export type Divergence = Effect.Success<ReturnType<typeof makeDivergence>>
 
 /** Accounts that are told of once, until they can be read again. */
 const unreadMax = 1_000
+/** So many of those that are found together are named. */
+const namedMax = 3
 
-/** Tells of accounts that cannot be compared with the log, each once: the walk comes to them again and again. */
+/** Tells of accounts that cannot be compared with the log, each once, and in one line a step: the walk comes to them again and again. */
 const makeUnread = () => {
   const told = new Set<AccountId>()
   return Effect.fnUntraced(function* (
@@ -181,14 +183,16 @@ const makeUnread = () => {
     if (told.size === 0 && unreadable.length === 0) return
     const unread = new Set(unreadable.map(({ key }) => key.account))
     for (const { account } of held) if (!unread.has(account)) told.delete(account)
-    for (const { key, reason } of unreadable) {
-      if (told.has(key.account)) continue
-      told.add(key.account)
-      yield* Effect.logError(
-        `projection: version ${key.version} of account ${key.account} cannot be compared with the log, which cannot be read there: ${reason}`
-      )
-    }
+    const news = unreadable.filter(({ key }) => !told.has(key.account))
+    const [first] = news
+    if (first === undefined) return
+    for (const { key } of news) told.add(key.account)
     forgetOldest(told, unreadMax)
+    const named = news.slice(0, namedMax).map(({ key }) => `version ${key.version} of account ${key.account}`)
+    const others = news.length > namedMax ? ` and ${news.length - namedMax} more` : ""
+    yield* Effect.logError(
+      `projection: ${named.join(", ")}${others} cannot be compared with the log, which cannot be read there: ${first.reason}`
+    )
   })
 }
 
