@@ -1,6 +1,7 @@
 /** What a process knows of the parked accounts, and what it reads for that: their list only where it is another than it was. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
+import { TestClock } from "effect/testing"
 import { makeParking } from "../../src/actors/projections/Parking.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
@@ -87,5 +88,20 @@ it.effect("what this process parks, tries again and releases is held against the
     yield* parking.refresh
     assert.deepStrictEqual(lists, [[]])
     assert.strictEqual(parking.countUnsafe(), 0)
+  }).pipe(Effect.provide(memory))
+)
+
+it.effect("those that are tried again by themselves are found behind any number of others", () =>
+  Effect.gen(function* () {
+    const { readModel, parking } = yield* world
+    const others = Array.from({ length: 1_000 }, (_, index) => at(accountId(`a-${index}`), 1))
+    yield* readModel.park([
+      ...others,
+      { ...at(accountId("z"), 1), reason: "the log cannot be read: block 7" }
+    ])
+    yield* parking.refresh
+    assert.deepStrictEqual(yield* parking.due, [])
+    yield* TestClock.adjust("1 minute")
+    assert.deepStrictEqual(yield* parking.due, ["z"])
   }).pipe(Effect.provide(memory))
 )

@@ -63,17 +63,16 @@ export const divergedReason = "its rows stand for version"
 /** The same of one whose log cannot be read. */
 const unreadableReason = "the log cannot be read"
 
+const againReasons = [divergedReason, unreadableReason]
+
 /**
  * How long after they were seen parked, or tried last, accounts are tried again by themselves, in milliseconds: the process that reloaded one may
  * have ended before it was released, and a log may be mended. For other reasons it takes a person, or a newer program.
  */
-const againMs = ({ reason }: Parked): number | undefined => {
-  if (reason.startsWith(divergedReason)) return 10_000
-  return reason.startsWith(unreadableReason) ? 60_000 : undefined
-}
+const againMs = ({ reason }: Parked): number => (reason.startsWith(divergedReason) ? 10_000 : 60_000)
 /** So many at once: the round waits for them. */
 const againMax = 20
-/** How often they are looked for, in milliseconds, and among how many; the walk comes to others. */
+/** How often they are looked for, in milliseconds, and how many of them; the walk comes to others. */
 const lookMs = 5_000
 const lookedMax = 1_000
 
@@ -88,12 +87,11 @@ const makeDue = (
     const nowMs = elapsedMsUnsafe(yield* Clock.Clock)
     if (nowMs - lookedMs < lookMs) return []
     lookedMs = nowMs
-    const listed = yield* readModel.firstParked(lookedMax)
+    const listed = yield* readModel.firstParked(lookedMax, againReasons)
     const before = new Map(dueMs)
     dueMs.clear()
     for (const row of listed) {
-      const pauseMs = isTried(row.account) ? undefined : againMs(row)
-      if (pauseMs !== undefined) dueMs.set(row.account, before.get(row.account) ?? nowMs + pauseMs)
+      if (!isTried(row.account)) dueMs.set(row.account, before.get(row.account) ?? nowMs + againMs(row))
     }
     const due = [...dueMs]
       .filter(([, at]) => at <= nowMs)

@@ -302,8 +302,11 @@ export interface ReadModelWrites {
   ) => Effect.Effect<void, StoreUnavailable>
   /** All of them, however many there are: for a person, and for tests. */
   readonly parked: Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
-  /** The first of them in order of account. */
-  readonly firstParked: (limit: number) => Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
+  /** The first of them in order of account; of those whose reason has one of these beginnings, where some are named. */
+  readonly firstParked: (
+    limit: number,
+    beginnings?: ReadonlyArray<string>
+  ) => Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
   /** Those of some accounts that are parked. */
   readonly parkedAmong: (
     accounts: ReadonlyArray<AccountId>

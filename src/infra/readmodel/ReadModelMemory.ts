@@ -296,7 +296,12 @@ const makeParking = (
   "parked" | "firstParked" | "parkedAmong" | "parkedNow" | "park" | "beginRelease" | "unpark" | "skipped"
 > => ({
   parked: Effect.sync(() => allParked(tables)),
-  firstParked: (limit) => Effect.sync(() => allParked(tables).slice(0, limit)),
+  firstParked: (limit, beginnings = [""]) =>
+    Effect.sync(() =>
+      allParked(tables)
+        .filter(({ reason }) => beginnings.some((one) => reason.startsWith(one)))
+        .slice(0, limit)
+    ),
   parkedAmong: (accounts) =>
     Effect.sync(() => allParked(tables).filter(({ account }) => accounts.includes(account))),
   parkedNow: (known) =>

@@ -117,7 +117,9 @@ const makeHeadReads = (query: Query, text: Statements, prefix: string) =>
 const makeParking = (query: Query, text: Statements) =>
   ({
     parked: Effect.map(query(text.parked, []), toParked),
-    firstParked: (limit) => Effect.map(query(text.firstParked, [int8Value(limit)]), toParked),
+    // Each reason has the empty beginning.
+    firstParked: (limit, beginnings = [""]) =>
+      Effect.map(query(text.firstParked, [int8Value(limit), textArray(beginnings)]), toParked),
     parkedAmong: (accounts) =>
       accounts.length === 0
         ? Effect.succeed([])
@@ -378,7 +380,7 @@ const statementsOf = (prefix: string) => ({
 
   parked: `SELECT ${parkedColumns.list} FROM ${prefix}_parked_accounts ORDER BY account`,
 
-  firstParked: `SELECT ${parkedColumns.list} FROM ${prefix}_parked_accounts ORDER BY account LIMIT $1`,
+  firstParked: `SELECT ${parkedColumns.list} FROM ${prefix}_parked_accounts WHERE reason ^@ ANY($2::text[]) ORDER BY account LIMIT $1`,
 
   parkedAmong: `
     SELECT ${parkedColumns.list} FROM ${prefix}_parked_accounts WHERE account = ANY($1::text[]) ORDER BY account`,
