@@ -7,6 +7,7 @@ import { TrialBalance } from "../../src/actors/past/TrialBalance.ts"
 import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
 import { Reconciler } from "../../src/actors/projections/Reconciler.ts"
+import { makeReconcileTails } from "../../src/actors/projections/ReconcileTails.ts"
 import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
@@ -50,9 +51,11 @@ const processOver = (bad: BadPage, limits: TestLimits = {}, logs: Layer.Layer<ne
           ? refusalAt(bad)
           : real.readEvents(keys),
       readStreams: (from: Parameters<typeof real.readStreams>[0], limit: number) =>
-        from.some(({ account, after }) => isEvent(account, after + 1, Number.MAX_SAFE_INTEGER))
-          ? refusalAt(bad)
-          : real.readStreams(from, limit),
+        Effect.flatMap(real.readStreams(from, limit), (rows) =>
+          rows.some(({ accountId, version }) => isEvent(accountId, version, version))
+            ? refusalAt(bad)
+            : Effect.succeed(rows)
+        ),
       readTail: (from: Parameters<typeof real.readTail>[0]) =>
         Effect.flatMap(real.readTail(from), (rows) =>
           rows.some(({ writerId, seq }) => bad.commit?.writerId === writerId && bad.commit.seq === seq)
@@ -204,6 +207,43 @@ describe("an account whose log cannot be read", () => {
   })
 })
 
+describe("the events of an account before one that cannot be read", () => {
+  const page: BadPage = { event: { account: "bad", version: 5 } }
+  const written = Effect.gen(function* () {
+    const writer = new EventWriter()
+    yield* append(writer.commit(...opening))
+    for (let times = 0; times < 6; times++) yield* append(writer.commit(deposit("bad", 1n), deposit("a", 1n)))
+    return writer
+  })
+  const assertThereUpToBad = Effect.gen(function* () {
+    yield* assertBadIsParked(5)
+    const versions = yield* (yield* ReadModel).versions(ids)
+    assert.deepStrictEqual(
+      ids.map((id) => versions.get(id)),
+      [7, 1, 4, 1, 1]
+    )
+  })
+
+  it.effect("are loaded", () =>
+    Effect.gen(function* () {
+      yield* written
+      yield* sweepAll
+      yield* assertThereUpToBad
+    }).pipe(Effect.provide(processOver(page)))
+  )
+
+  it.effect("are reloaded where its rows are not of the log", () =>
+    Effect.gen(function* () {
+      const engine = yield* ProjectionEngine
+      const forger = new EventWriter()
+      yield* engine.project(forger.commit(...opening, deposit("bad", 1_000n)).events, [])
+      yield* written
+      yield* sweepAll
+      yield* assertThereUpToBad
+    }).pipe(Effect.provide(processOver(page)))
+  )
+})
+
 describe("a log that is away for a moment, as a range of it without a quorum", () => {
   it.effect("parks no account", () => {
     const page: BadPage = {}
@@ -270,4 +310,28 @@ describe("a commit whose row cannot be read", () => {
       )
     )
   })
+
+  for (const isFinished of [false, true])
+    it.effect(`ends a rebuild before its exchange, of a ${isFinished ? "finished" : "live"} writer`, () => {
+      const page: BadPage = { commit: { writerId: "writer-1", seq: 2 } }
+      return Effect.gen(function* () {
+        const writer = new EventWriter()
+        const store = yield* EventStore
+        for (const id of ["a", "b", "c"]) yield* append(writer.commit(openAccount(id)))
+        if (isFinished) {
+          yield* store.fenceWriter("writer-1")
+          yield* store.moveRelayCursors(new Map([["writer-1", 4]]))
+          yield* TestClock.adjust("1 second")
+          assert.strictEqual(yield* store.finishWriters({ silentMs: 0, limit: 1 }), 1)
+        }
+        const [model, engine] = [yield* ReadModel, yield* ProjectionEngine]
+        const { follow } = yield* makeReconcileTails("next", model, engine, yield* ProjectionHealth).pipe(
+          Effect.provide(limitsOf({}))
+        )
+        assert.deepInclude(yield* Effect.flip(follow), { _tag: "StoreUnavailable", store: "event store" })
+        delete page.commit
+        assert.deepInclude(yield* follow, { loaded: 2, behind: 0 })
+        yield* assertCaughtUp(writer.log)
+      }).pipe(Effect.provide(processOver(page)))
+    })
 })

@@ -17,7 +17,7 @@ import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import type { HeldHead, ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
-import { orUnreadable, readAround } from "../relay/TailReader.ts"
+import { readAround, readToBadRow } from "../relay/TailReader.ts"
 import { divergedReason, type Parking } from "./Parking.ts"
 import { toBatch } from "./ProjectionBatch.ts"
 
@@ -75,10 +75,13 @@ export const makeDivergence = Effect.fnUntraced(function* (readModel: Projection
       if (why !== undefined) return yield* stayUnread(account, why)
       const [held] = diverged
       if (held !== undefined) {
-        const read = yield* orUnreadable(store.readStreams([{ account, after: 0 }], projectEventsMax))
+        const read = yield* readToBadRow(
+          (limit) => store.readStreams([{ account, after: 0 }], limit),
+          projectEventsMax
+        )
         if (Result.isFailure(read)) return yield* stayUnread(account, read.failure)
         yield* alarms.raise(held)
-        if (!(yield* reload(held, read.success))) continue
+        if (!(yield* reload(held, read.success.rows))) continue
       }
       alarms.clearUnsafe(account)
       return true

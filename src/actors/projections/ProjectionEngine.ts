@@ -21,7 +21,7 @@ import {
   type ProjectionModel,
   ReadModel
 } from "../../infra/readmodel/ReadModel.ts"
-import { orUnreadable } from "../relay/TailReader.ts"
+import { readToBadRow } from "../relay/TailReader.ts"
 import { type Divergence, type DivergenceCounts, heldOf, makeDivergence } from "./Divergence.ts"
 import { makeParking, type Parking } from "./Parking.ts"
 import { makeBatchWriter } from "./ProjectionBatch.ts"
@@ -212,20 +212,25 @@ const makeCatchUpStep = Effect.fnUntraced(function* ({ readModel, parking, write
 
   /**
    * Answers how many events were projected, and which accounts may have more; undefined on contention. Where one of several accounts cannot
-   * be read, nothing was done; where it is alone, it is parked.
+   * be read, nothing was done; where it is alone, it is projected up to there, and parked.
    */
   return Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
     const looked = yield* readModel.look(accounts)
     const { heads } = looked
     const from = accounts.map((account) => ({ account, after: heads.get(account)?.account.version ?? 0 }))
-    const read = yield* orUnreadable(store.readStreams(from, projectEventsMax))
+    const [account, ...others] = accounts
+    const isAlone = account !== undefined && others.length === 0
+    const read = yield* readToBadRow(
+      (limit) => store.readStreams(from, limit),
+      projectEventsMax,
+      isAlone ? 1 : projectEventsMax
+    )
     if (Result.isFailure(read)) {
-      const [account, ...others] = accounts
-      if (account === undefined || others.length > 0) return "unreadable"
+      if (!isAlone) return "unreadable"
       yield* parking.parkUnreadable(account, read.failure)
       return { events: 0, unread: [], reloaded: [] }
     }
-    const rows = read.success
+    const { rows, rowsMax } = read.success
     const { posted, broken } = fold(heads, rows)
     if (posted.length > 0 && !(yield* write(posted, [], looked))) return undefined
     // A row of the log that does not follow: either the rows before it are not of the log, or the log is broken.
@@ -235,7 +240,7 @@ const makeCatchUpStep = Effect.fnUntraced(function* ({ readModel, parking, write
       if (!reloaded.includes(id) && !stuck.includes(id)) yield* parking.park({ account: id, version, reason })
     }
     // The answer is in order of account: only the last one may have been cut off.
-    const last = rows.length < projectEventsMax ? undefined : rows.at(-1)?.accountId
+    const last = rows.length < rowsMax ? undefined : rows.at(-1)?.accountId
     const unread = accounts.filter(
       (account) =>
         (last !== undefined && account >= last && !parking.isParked(account)) || reloaded.includes(account)

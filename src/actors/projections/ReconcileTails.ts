@@ -29,7 +29,7 @@ export interface ReconcileReport {
   readonly commits: number
   /** Events that the bus had not brought. */
   readonly loaded: number
-  /** Accounts that are still behind; 0 when the read model has all that was in the log when the round began. */
+  /** Accounts that are still behind; 0 when the read model has all that was in the log when the round began, and could be read there. */
   readonly behind: number
 }
 
@@ -41,6 +41,18 @@ const added = (a: ReconcileReport, b: ReconcileReport): ReconcileReport => ({
   commits: a.commits + b.commits,
   loaded: a.loaded + b.loaded,
   behind: a.behind + b.behind
+})
+
+/** What became of one tail, or of several. */
+interface Followed {
+  readonly report: ReconcileReport
+  /** The projection has all of it. */
+  readonly isComplete: boolean
+}
+
+const joined = (a: Followed, b: Followed): Followed => ({
+  report: added(a.report, b.report),
+  isComplete: a.isComplete && b.isComplete
 })
 
 /** What one round does about missing events: nothing, load all of them, or load what the bus will not bring any more. */
@@ -126,8 +138,8 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
         Effect.tap(() => (load ? walk.whole : Effect.void)),
         Effect.map(({ report }) => report)
       ),
-    /** The same with `load`, without comparing every account with the log. */
-    follow: Effect.map(round("everything"), ({ report }) => report),
+    /** The same with `load`, without comparing every account with the log; fails where a tail cannot be read to its end. */
+    follow: Effect.flatMap(round("everything"), whole),
     statusUnsafe: () => ({ ...counts }),
     regularly,
     /** Another node reconciles from now on, or has until now: what it finds meanwhile is not known here. */
@@ -190,17 +202,17 @@ const makeRound = Effect.fnUntraced(function* (
     )
     const lag = makeLag(now, partitions)
     const round = { youngest, isLost, lag, generation, swept }
-    let report = nothing
+    let all: Followed = { report: nothing, isComplete: true }
     let completeTo = unseenFrom
     for (const writer of writers) {
       const done = yield* reconcileTail(writer, round)
-      report = added(report, done.report)
+      all = joined(all, done)
       if (!(writer.fenced && done.isComplete))
         completeTo = Math.min(completeTo, beyond.of(writer.writerId, done.reached))
     }
     const finished = yield* reconcileFinished(round)
-    report = added(report, finished.report)
-    counts.loaded += report.loaded
+    all = joined(all, finished)
+    counts.loaded += all.report.loaded
     // An account that another process parked meanwhile was taken for one that lacks nothing.
     if (!(isQuiet && isNothing(finished.report))) yield* engine.refreshParked
     counts.parked = engine.parkedUnsafe()
@@ -209,7 +221,7 @@ const makeRound = Effect.fnUntraced(function* (
     counts.completeTo = finished.isComplete && areSameTables ? Math.max(0, completeTo) : 0
     for (let partition = 0; partition < partitions; partition++)
       Object.assign(health.ofUnsafe(partition), lag.of(partition))
-    return { report, isQuiet: isQuiet && isNothing(finished.report), now, askedAtMs }
+    return { ...all, isQuiet: isQuiet && isNothing(finished.report), now, askedAtMs }
   }, oneAtATime.withPermit)
 })
 
@@ -411,6 +423,15 @@ const makeReconcileTail = Effect.fnUntraced(function* (
 })
 
 type ReconcileTail = Effect.Success<ReturnType<typeof makeReconcileTail>>
+
+/** What a round did that loads everything, unless a tail stopped: tables that lack what stands behind may not take the place of others. */
+const whole = ({ report, isComplete }: Followed) =>
+  isComplete
+    ? Effect.succeed(report)
+    : new StoreUnavailable({
+        store: "event store",
+        reason: "the row of a commit cannot be read, and what it and those behind it brought is not known"
+      })
 
 /** The log could not be read, which says nothing of the read model. */
 const isOfLog = (cause: Cause.Cause<unknown>): boolean => {

@@ -105,6 +105,22 @@ export const orUnreadable = <A, R>(
     return why === undefined ? Effect.failCause(cause) : Effect.succeed(Result.fail(why))
   })
 
+/** Reads as many rows as `rowsMax` and the first bad one allow, half as many each time; answers why where not even `rowsMin` can be read. */
+export const readToBadRow = <Row, R>(
+  read: (rowsMax: number) => Effect.Effect<ReadonlyArray<Row>, StoreUnavailable, R>,
+  rowsMax: number,
+  rowsMin = 1
+): Effect.Effect<
+  Result.Result<{ readonly rows: ReadonlyArray<Row>; readonly rowsMax: number }, string>,
+  StoreUnavailable,
+  R
+> =>
+  Effect.flatMap(orUnreadable(read(rowsMax)), (found) => {
+    if (Result.isSuccess(found)) return Effect.succeed(Result.succeed({ rows: found.success, rowsMax }))
+    const half = rowsMax >> 1
+    return half < rowsMin ? Effect.succeed(Result.fail(found.failure)) : readToBadRow(read, half, rowsMin)
+  })
+
 interface Unreadable<Key> {
   readonly key: Key
   readonly reason: string
