@@ -248,12 +248,20 @@ it.effect("nor does such a batch wait for each reversal where each look-up fails
     const sent = yield* send(Array.from({ length: 6 }, () => reversal))
     // What has an outcome shows that a batch gets on.
     const mixed = yield* send([reversal, deposit("a", 1n), reversal, deposit("a", 1n), reversal])
+    // A command that was done before shows nothing, for it is answered from memory.
+    const known = deposit("a", 1n, "known")
+    yield* sendAll(node, [known])
+    const repeated = yield* send([reversal, known, reversal, known, reversal, known])
     for (let nth = 0; nth < 2; nth++) yield* TestClock.adjust(failMs)
-    const isAnswered = sent.pollUnsafe() !== undefined
+    const isAnswered = [sent, repeated].every((batch) => batch.pollUnsafe() !== undefined)
     for (let nth = 0; nth < 4; nth++) yield* TestClock.adjust(failMs)
     assert.isTrue(isAnswered)
     assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), { Unavailable: 6 })
     assert.deepStrictEqual(tally((yield* Fiber.join(mixed)).map(outcomeOf)), { Unavailable: 3, Accepted: 2 })
+    assert.deepStrictEqual(tally((yield* Fiber.join(repeated)).map(outcomeOf)), {
+      Unavailable: 3,
+      Replayed: 3
+    })
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 

@@ -631,6 +631,16 @@ layer(memoryLedger, { excludeTestServices: true })("a batch over HTTP", (it) => 
       3
     ],
     [
+      "such lines among some that were done before",
+      [
+        ["rn", 400],
+        ["rr", 0],
+        ["nr", 600],
+        ["11", 0]
+      ],
+      3
+    ],
+    [
       "none of these where one between them had an outcome",
       [
         ["nn", 600],
@@ -655,7 +665,11 @@ layer(memoryLedger, { excludeTestServices: true })("a batch over HTTP", (it) => 
               const [outcomes, tookMs] = left.shift() ?? ["", 0]
               pass(tookMs)
               const ofCommands = [...outcomes].filter((outcome) => outcome !== "f")
-              return results.map((result, nth) => (ofCommands[nth] === "n" ? Result.fail(error) : result))
+              return results.map((result, nth) => {
+                if (ofCommands[nth] === "n") return Result.fail(error)
+                const replayed = ofCommands[nth] === "r"
+                return Result.map(result, (receipt) => ({ ...receipt, replayed }))
+              })
             })) satisfies typeof inside.dispatchMany
         }
         const ledgerLimits = { commandDeadlineMs: deadlineMs }
@@ -669,9 +683,8 @@ layer(memoryLedger, { excludeTestServices: true })("a batch over HTTP", (it) => 
               : JSON.stringify({ _tag: "Deposit", account, amount: "1", commandId: `${account}-${n}` })
           )
         )
-        const expected = lines.map((outcome, n) =>
-          n >= 2 * sent || outcome === "n" ? 503 : outcome === "f" ? 400 : 201
-        )
+        const statusOf: Readonly<Record<string, number>> = { n: 503, f: 400, r: 200, 1: 201 }
+        const expected = lines.map((outcome, n) => (n >= 2 * sent ? 503 : statusOf[outcome]))
         assert.deepEqual(said, expected)
         assert.lengthOf(left, parts.length - sent)
       })

@@ -4,7 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect } from "effect"
 import { limitsPage, limitsPath } from "../../scripts/limits.ts"
 import { ClusterConfig, clusterLimits } from "../../src/infra/config/ClusterConfig.ts"
-import { limitsFromEnvironment, storeLimitsFromEnvironment } from "../../src/infra/config/Environment.ts"
+import { limitsFromEnvironment } from "../../src/infra/config/Environment.ts"
 import { LedgerConfig, ledgerLimits } from "../../src/infra/config/LedgerConfig.ts"
 import { type LimitGroup, limitsOf, variableOf } from "../../src/infra/config/Limits.ts"
 import { ReadSideConfig, readSideLimits } from "../../src/infra/config/ReadSideConfig.ts"
@@ -88,16 +88,6 @@ describe("limits", () => {
           tooSmall
         )
       }
-    })
-  )
-
-  it.effect("of a command over the stores do not need the secret of the cluster", () =>
-    Effect.gen(function* () {
-      const both = { CHRONICLE_CLUSTER_SECRET: "a".repeat(64), CHRONICLE_CLUSTER_SECRET_FILE: "/nowhere" }
-      const read = (limits: typeof limitsFromEnvironment) =>
-        LedgerConfig.pipe(Effect.provide(limits), Effect.provide(environment(both)))
-      assert.strictEqual((yield* Effect.flip(read(limitsFromEnvironment)))._tag, "ClusterSecurityInvalid")
-      assert.strictEqual((yield* read(storeLimitsFromEnvironment)).lanes, ledgerLimits.defaults.lanes)
     })
   )
 

@@ -46,3 +46,29 @@ it.effect("a message is of now at once after the machine was suspended, in which
     assert.strictEqual(yield* attemptAt, machine.clock.currentTimeMillisUnsafe())
   }).pipe(Effect.provide(EventStore.layerMemory))
 )
+
+it.effect("so it is where the store does not tell then, and again by the store once it does", () =>
+  Effect.gen(function* () {
+    const machine = settable(yield* Clock.Clock)
+    const store = storeBy(machine.clock, yield* EventStore)
+    let isAway = false
+    const attemptAt = yield* makeAttemptClock.pipe(
+      Effect.provideService(Clock.Clock, machine.clock),
+      Effect.provideService(EventStore, {
+        ...store,
+        heartbeat: (writers) =>
+          isAway ? Effect.never : Effect.map(store.heartbeat(writers), (at) => at - hourMs)
+      })
+    )
+    const byStore = yield* attemptAt
+    assert.strictEqual(byStore, machine.clock.currentTimeMillisUnsafe() - hourMs)
+    isAway = true
+    machine.set(2 * hourMs)
+    const sent = yield* Effect.forkChild(attemptAt)
+    yield* TestClock.adjust("3 seconds")
+    assert.isAtLeast(yield* Fiber.join(sent), byStore + 3 * hourMs)
+    isAway = false
+    yield* TestClock.adjust("6 seconds")
+    assert.strictEqual(yield* attemptAt, machine.clock.currentTimeMillisUnsafe() - hourMs)
+  }).pipe(Effect.provide(EventStore.layerMemory))
+)

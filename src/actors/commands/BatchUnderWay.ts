@@ -42,7 +42,7 @@ export class BatchUnderWay {
   readonly #deadlineMs: number
   readonly #elapsedMs: () => number
   readonly #silent = new Set<string | undefined>()
-  /** When the first was sent of the outcomes noted since the last definite one; undefined where the last was definite. */
+  /** When the first was sent of those without an outcome since anything new came; undefined where none was. */
   #openSinceMs: number | undefined
   #overAtMs: number | undefined
 
@@ -64,10 +64,11 @@ export class BatchUnderWay {
 
   /**
    * Answers whether one of these, which were sent at `sentAtMs` and all answered at `doneAtMs`, had no outcome in all its time; or these and
-   * those noted before them, none of which had one: each that waits for a store which fails it earlier would do so for as long again.
+   * those noted before them, of which nothing new came: each that waits for a store which fails it earlier would do so for as long again.
    */
   note(outcomes: ReadonlyArray<Outcome>, sentAtMs: number, doneAtMs = this.#elapsedMs()): boolean {
-    this.#openSinceMs = outcomes.every(isOpen) ? (this.#openSinceMs ?? sentAtMs) : undefined
+    if (!isInVain(outcomes)) this.#openSinceMs = undefined
+    else if (outcomes.some(isOpen)) this.#openSinceMs ??= sentAtMs
     const sinceMs = this.#openSinceMs ?? sentAtMs
     const isOver = doneAtMs - sinceMs >= this.#deadlineMs && outcomes.some(isOpen)
     if (isOver) this.#overAtMs ??= this.#elapsedMs()

@@ -1,6 +1,6 @@
 /** Asks the log and the read model where `--data` or the environment says they are: no node need run. */
 import { Effect, type Option } from "effect"
-import { storeLimitsFromEnvironment } from "../../infra/config/Environment.ts"
+import { limitsFromEnvironment } from "../../infra/config/Environment.ts"
 import { makeStoreQueries } from "../../Ledger.ts"
 import * as LedgerNode from "../../LedgerNode.ts"
 import type { QueryMethods } from "../../QueryMethods.ts"
@@ -21,4 +21,4 @@ export const onStores = <A, E, R>(
       Effect.provide(LedgerNode.layerReader(stores)),
       Effect.ensuring(progress.clear)
     )
-  }).pipe(Effect.scoped, Effect.provide(storeLimitsFromEnvironment))
+  }).pipe(Effect.scoped, Effect.provide(limitsFromEnvironment))

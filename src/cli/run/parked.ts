@@ -2,7 +2,7 @@
 import { Data, Effect, Option } from "effect"
 import { ProjectionEngine } from "../../actors/projections/ProjectionEngine.ts"
 import { printInstant } from "../../domain/Ids.ts"
-import { storeLimitsFromEnvironment } from "../../infra/config/Environment.ts"
+import { limitsFromEnvironment } from "../../infra/config/Environment.ts"
 import { type Parked, ReadModel } from "../../infra/readmodel/ReadModel.ts"
 import * as LedgerNode from "../../LedgerNode.ts"
 import { makeOutput, type Output, printJson } from "../Output.ts"
@@ -29,7 +29,7 @@ class StillParked extends Data.TaggedError("StillParked")<{
 const bookkeeping = <A, E, R>(data: Option.Option<string>, self: Effect.Effect<A, E, R>) =>
   Effect.flatMap(resolveStores(data), (stores) =>
     self.pipe(Effect.provide(ProjectionEngine.layer), Effect.provide(LedgerNode.layerReader(stores)))
-  ).pipe(Effect.scoped, Effect.provide(storeLimitsFromEnvironment))
+  ).pipe(Effect.scoped, Effect.provide(limitsFromEnvironment))
 
 const printParked = (output: Output, rows: ReadonlyArray<Parked>) =>
   output.table(

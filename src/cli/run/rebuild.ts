@@ -4,7 +4,7 @@
 import { pathToFileURL } from "node:url"
 import { Data, Effect, Option, Predicate } from "effect"
 import { rebuild as rebuildProjection } from "../../actors/projections/Rebuild.ts"
-import { storeLimitsFromEnvironment } from "../../infra/config/Environment.ts"
+import { limitsFromEnvironment } from "../../infra/config/Environment.ts"
 import * as Migrations from "../../infra/postgres/Migrations.ts"
 import { books } from "../../infra/readmodel/BooksProjection.ts"
 import { isProjection, prefixOf, projectionFault } from "../../infra/readmodel/Projection.ts"
@@ -67,5 +67,5 @@ export const rebuild = Effect.fnUntraced(
     if (json) yield* printJson(report)
   },
   Effect.scoped,
-  Effect.provide(storeLimitsFromEnvironment)
+  Effect.provide(limitsFromEnvironment)
 )

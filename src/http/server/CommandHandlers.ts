@@ -3,6 +3,7 @@ import { Clock, Effect, Result, Schema, Stream } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { type GuardedLedger, makeGuardedLedger } from "../../access/GuardedLedger.ts"
 import type { Caller } from "../../access/Tokens.ts"
+import { isInVain } from "../../actors/commands/BatchUnderWay.ts"
 import { type CommandError, InvalidCommand, Unavailable } from "../../domain/Errors.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
@@ -133,8 +134,8 @@ const sendLines = Effect.fnUntraced(
     const faulty = lines.length - commands.length
     const sentAtMs = elapsedMsUnsafe(clock)
     const results = yield* guarded.dispatchMany(caller, commands, faulty - callsAdmitted)
-    const isOpen = results.every(isUnavailable)
-    const waitedMs = (isOpen ? before.waitedMs : 0) + elapsedMsUnsafe(clock) - sentAtMs
+    const tookMs = results.some(isUnavailable) ? elapsedMsUnsafe(clock) - sentAtMs : 0
+    const waitedMs = (isInVain(results) ? before.waitedMs : 0) + tookMs
     let next = 0
     const all = parsed.map((line): CommandResult => {
       if (Result.isFailure(line)) return Result.fail(line.failure)
@@ -148,7 +149,7 @@ const sendLines = Effect.fnUntraced(
     return {
       printed: all.map(printResult),
       stopped: isStopped ? behindUnknown : undefined,
-      waitedMs: isOpen ? waitedMs : 0
+      waitedMs: isInVain(results) ? waitedMs : 0
     }
   },
   // What refuses all of them, as the caller's rate does, refuses each, and those behind them: a batch takes effect in order.

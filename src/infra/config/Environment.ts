@@ -85,20 +85,19 @@ export const storesConfig: Config.Config<Pick<Services, "eventStoreUrl" | "readM
 
 /**
  * Every limit of the write path, the read side and the cluster has a variable of its own; a whole number of 1 or more, unless the limit
- * says otherwise. It is all that a command over the stores takes.
+ * says otherwise.
+ * With them comes who may speak on the nodes' port, which all that speak to nodes need as they need the limits.
  */
-export const storeLimitsFromEnvironment = Layer.unwrap(
-  Effect.gen(function* () {
-    return Layer.mergeAll(
-      Layer.succeed(LedgerConfig, yield* limitsOf(ledgerLimits)),
-      Layer.succeed(ReadSideConfig, yield* limitsOf(readSideLimits)),
-      Layer.succeed(ClusterConfig, yield* limitsOf(clusterLimits)),
-      webhooksFromEnvironment,
-      sumPrefixesFromEnvironment
-    )
-  })
-)
-
-/** These, and who may speak on the nodes' port, which all that speak to nodes need as they need the limits. */
 export const limitsFromEnvironment: Layer.Layer<never, Config.ConfigError | ClusterSecurityInvalid> =
-  Layer.merge(storeLimitsFromEnvironment, clusterSecurityFromEnvironment)
+  Layer.unwrap(
+    Effect.gen(function* () {
+      return Layer.mergeAll(
+        Layer.succeed(LedgerConfig, yield* limitsOf(ledgerLimits)),
+        Layer.succeed(ReadSideConfig, yield* limitsOf(readSideLimits)),
+        Layer.succeed(ClusterConfig, yield* limitsOf(clusterLimits)),
+        clusterSecurityFromEnvironment,
+        webhooksFromEnvironment,
+        sumPrefixesFromEnvironment
+      )
+    })
+  )

@@ -2,7 +2,7 @@
  * Now by the event store's clock, for what is not recorded: the machine's may be off by minutes, on a node that takes no commands for that and
  * projects and tells webhooks all the same.
  */
-import { Clock, Effect, Latch, Semaphore } from "effect"
+import { Clock, Effect, Latch, Option, Semaphore } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
 import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
@@ -53,9 +53,10 @@ export const makeStoreNow = Effect.gen(function* () {
 
 /** A clock that differs more from the event store's is wrong, in milliseconds; the specification has receivers allow five minutes. */
 const offMsMax = 30_000
-/** How long the store's clock is believed, and how long it is asked for at most, in milliseconds. */
+/** How long the store's clock is believed, how long it is asked for at most, and how soon again where it did not tell, in milliseconds. */
 const believedMs = 60_000
 const patienceMs = 2_000
+const askAgainMs = 5_000
 
 /**
  * The instant that a message to an endpoint says it was sent at: by the machine's clock, or by the event store's where the two are too far
@@ -67,29 +68,30 @@ export const makeAttemptClock: Effect.Effect<Effect.Effect<Instant>, never, Even
     const store = yield* EventStore
     /** Undefined until the store has told. */
     let storeZero: number | undefined
-    let askedAt = Number.NEGATIVE_INFINITY
+    let dueAt = Number.NEGATIVE_INFINITY
     /** No time elapses while a machine is suspended, and its clock goes on: what the store told says nothing of now then. */
     const machineZero = () => clock.currentTimeMillisUnsafe() - elapsedMsUnsafe(clock)
-    let machineZeroAsked = machineZero()
+    let machineZeroTold = machineZero()
+    const wasSuspended = () => Math.abs(machineZero() - machineZeroTold) > offMsMax
 
-    const isDue = () =>
-      elapsedMsUnsafe(clock) - askedAt > believedMs || Math.abs(machineZero() - machineZeroAsked) > offMsMax
-    const ask = Effect.gen(function* () {
-      storeZero = yield* readZero(store, clock)
-    }).pipe(
+    const isDue = () => elapsedMsUnsafe(clock) > dueAt || (storeZero !== undefined && wasSuspended())
+    const note = (told: Option.Option<number>): void => {
+      dueAt = elapsedMsUnsafe(clock) + (Option.isSome(told) ? believedMs : askAgainMs)
+      if (Option.isSome(told)) {
+        storeZero = told.value
+        machineZeroTold = machineZero()
+      } else if (wasSuspended()) {
+        // The connection to the store may have died meanwhile: until it tells, the machine's clock counts.
+        storeZero = undefined
+      }
+    }
+    const ask = readZero(store, clock).pipe(
       Effect.timeoutOption(patienceMs),
       Effect.option,
-      Effect.tap(() =>
-        Effect.sync(() => {
-          askedAt = elapsedMsUnsafe(clock)
-          machineZeroAsked = machineZero()
-        })
-      )
+      Effect.map((told) => note(Option.flatten(told)))
     )
     // Messages that start meanwhile wait for the same answer.
-    const askOnce = Semaphore.makeUnsafe(1).withPermit(
-      Effect.suspend(() => (isDue() ? Effect.asVoid(ask) : Effect.void))
-    )
+    const askOnce = Semaphore.makeUnsafe(1).withPermit(Effect.suspend(() => (isDue() ? ask : Effect.void)))
 
     return Effect.gen(function* () {
       // Only while messages are sent, so that a node without endpoints asks nothing.
