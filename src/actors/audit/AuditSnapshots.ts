@@ -37,7 +37,10 @@ export const makeSnapshotList = (
   const report = (account: AccountId | undefined, after: EventKey): void => {
     const found = { invariant: "I8", where: "snapshots" } as const
     if (account === undefined)
-      findings.add({ ...found, reason: `those behind ${after.account}@${after.version} cannot be read` })
+      findings.add({
+        ...found,
+        reason: `one behind ${after.account}@${after.version} cannot be read, and none from there on was checked`
+      })
     else findings.add({ ...found, account, reason: "snapshot: the database refuses to read it" })
   }
 
