@@ -41,8 +41,11 @@ type Mode =
   | "silenceStatements"
   | "hold"
 
-/** What a client of PostgreSQL says to open a connection: a message without a type at first, then how it shows who it is. */
-const isOpening = (bytes: Buffer): boolean => bytes[0] === 0 || bytes[0] === "p".charCodeAt(0)
+/**
+ * What a client of PostgreSQL says to open a connection (a message without a type at first, then how it shows who it is) or to end it.
+ * The connection before may end only now: its goodbye is no statement.
+ */
+const opensOrEnds = (bytes: Buffer): boolean => bytes[0] === 0 || "pX".includes(String.fromCharCode(bytes[0] ?? 0))
 
 /** A small generator of its own, so that a run can be repeated. */
 const makeRng = () => {
@@ -99,7 +102,7 @@ export const tcpProxy = (host: string, port: number) =>
             marker = undefined
             sinceMarker = 0
           }
-          if (mode === "silenceStatements" && !isOpening(bytes)) swallowed++
+          if (mode === "silenceStatements" && !opensOrEnds(bytes)) swallowed++
           else pass("cutRequests", () => upstream.write(bytes))
         })
         upstream.on("data", (bytes) => {
