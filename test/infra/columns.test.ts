@@ -14,7 +14,7 @@ import {
   timestamptz,
   toInstant
 } from "../../src/infra/postgres/Columns.ts"
-import { columnTypes } from "../../src/infra/postgres/ColumnTypes.ts"
+import { columnTypes } from "../../src/infra/postgres/Driver.ts"
 
 interface Row {
   readonly id: string

@@ -5,6 +5,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, inject, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Logger, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
+import { TestClock } from "effect/testing"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
 import { CommitOutcome, EventStore } from "../../src/infra/eventstore/EventStore.ts"
@@ -53,6 +54,43 @@ describe("the event store on PostgreSQL alone", () => {
         Effect.provideService(LedgerConfig, { ...defaultLimits, storeConnectionMs: 1 })
       )
     })
+  )
+
+  it.effect("replaces connections that were opened together one after another", () =>
+    Effect.gen(function* () {
+      const { reads } = yield* EventStoreClient
+      /** The connections of the pool, all in use at once. */
+      const connections = Effect.gen(function* () {
+        const pids = new Set<number>()
+        for (let index = 0; index < defaultLimits.storeReaders; index++) {
+          const connection = yield* reads.reserve
+          const [row] = yield* connection.execute("SELECT pg_backend_pid() AS pid", [], undefined)
+          pids.add(row?.pid)
+        }
+        return pids
+      }).pipe(Effect.scoped)
+      const first = yield* connections
+      assert.strictEqual(first.size, defaultLimits.storeReaders)
+      const { storeConnectionMs } = defaultLimits
+      const kept: Array<number> = []
+      for (let step = 1; step <= 20; step++) {
+        yield* TestClock.adjust(storeConnectionMs / 20)
+        const now = yield* connections
+        kept.push([...now].filter((pid) => first.has(pid)).length)
+      }
+      assert.strictEqual(kept[12], first.size, "before they are old")
+      assert.strictEqual(kept[19], 0, "at the age at which none may be kept")
+      assert.isTrue(
+        kept.some((count) => count > 0 && count < first.size),
+        `kept by age: ${kept}`
+      )
+    }).pipe(
+      Effect.provide(
+        Layer.unwrap(
+          Effect.map(freshEventStore(serverUrl), (url) => EventStoreClient.layer(Redacted.make(url)))
+        )
+      )
+    )
   )
 
   it.live("writes nothing of a commit that is beyond a limit of the server, and says so", () =>

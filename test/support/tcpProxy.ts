@@ -45,7 +45,8 @@ type Mode =
  * What a client of PostgreSQL says to open a connection (a message without a type at first, then how it shows who it is) or to end it.
  * The connection before may end only now: its goodbye is no statement.
  */
-const opensOrEnds = (bytes: Buffer): boolean => bytes[0] === 0 || "pX".includes(String.fromCharCode(bytes[0] ?? 0))
+const opensOrEnds = (bytes: Buffer): boolean =>
+  bytes[0] === 0 || "pX".includes(String.fromCharCode(bytes[0] ?? 0))
 
 /** A small generator of its own, so that a run can be repeated. */
 const makeRng = () => {

@@ -64,7 +64,7 @@ export const ledgerLimits = limitGroup("CHRONICLE", {
   ),
   storeConnectionMs: limit(
     60_000,
-    "Age at which a connection to either database is replaced: after a failover an old one may lead to a server that only reads, and is never cut."
+    "Age by which a connection to either database is replaced, one after another: after a failover an old one may lead to a server that only reads, and is never cut."
   ),
   sweepMs: limit(
     2_000,

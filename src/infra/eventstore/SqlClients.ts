@@ -7,7 +7,7 @@ import { Clock, Context, Effect, Layer, type Redacted } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
-import { columnTypes } from "../postgres/ColumnTypes.ts"
+import { columnTypes, unevenAges } from "../postgres/Driver.ts"
 import { describeSqlError, sqlStateOf, tellSqlError } from "../postgres/SqlState.ts"
 import { makeFailureLog } from "../telemetry/GoesOn.ts"
 import { StoreUnavailable } from "./EventStoreTypes.ts"
@@ -27,11 +27,12 @@ export class EventStoreClient extends Context.Service<
       EventStoreClient,
       Effect.gen(function* () {
         const limits = yield* LedgerConfig
+        const { connectionTTL, unevenly } = unevenAges(limits.storeConnectionMs)
         const options = {
           url,
           types: columnTypes,
           connectTimeout: limits.storeConnectMs,
-          connectionTTL: limits.storeConnectionMs,
+          connectionTTL,
           keepAlive: "5 seconds",
           idleTimeout: "5 minutes"
         } as const
@@ -52,14 +53,14 @@ export class EventStoreClient extends Context.Service<
           },
           applicationName: "chronicle commits",
           maxConnections: limits.lanes
-        })
+        }).pipe(unevenly)
         const reads = yield* PgClient.make({
           ...options,
           // PostgreSQL keeps plans from the time when a table was small, which would read all of it for each key.
           startupParameters: { ...durable, ...notCompiled, enable_seqscan: "off" },
           applicationName: "chronicle reads",
           maxConnections: limits.storeReaders
-        })
+        }).pipe(unevenly)
         return { commits, reads }
       }).pipe(
         Effect.provide(Reactivity.layer),

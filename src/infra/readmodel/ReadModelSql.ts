@@ -6,7 +6,7 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { ReadSideConfig, type ReadSideLimits } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
-import { columnTypes } from "../postgres/ColumnTypes.ts"
+import { columnTypes, unevenAges } from "../postgres/Driver.ts"
 import { describeSqlError, tellSqlError } from "../postgres/SqlState.ts"
 import { makeFailureLog } from "../telemetry/GoesOn.ts"
 
@@ -45,14 +45,14 @@ const makePool = Effect.fnUntraced(function* (
   planner: Readonly<Record<string, string>>
 ) {
   const limits = yield* ReadSideConfig
-  const { storeConnectionMs } = yield* LedgerConfig
+  const { connectionTTL, unevenly } = unevenAges((yield* LedgerConfig).storeConnectionMs)
   return yield* PgClient.make({
     url,
     types: columnTypes,
     applicationName: "chronicle read model",
     maxConnections: limits.readModelConnections,
     connectTimeout: limits.connectMs,
-    connectionTTL: storeConnectionMs,
+    connectionTTL,
     keepAlive: "5 seconds",
     idleTimeout: "5 minutes",
     startupParameters: {
@@ -62,7 +62,7 @@ const makePool = Effect.fnUntraced(function* (
       synchronous_commit: "off",
       ...planner
     }
-  })
+  }).pipe(unevenly)
 })
 
 /**

@@ -1,11 +1,14 @@
 /**
- * How the driver writes and reads the types of our columns: as it does by itself, but for `timestamptz`. The driver
- * multiplies milliseconds by a thousand as floating point numbers, whose product is not exact from the year 4253 on:
- * it wrote some instants up to 16 µs too early, and read those a millisecond too early, so that the hash of an event
- * did not cover its row (I5).
+ * What the driver does not do by itself.
+ *
+ * It writes and reads the types of our columns well but for `timestamptz`: it multiplies milliseconds by a thousand as floating point
+ * numbers, whose product is not exact from the year 4253 on: it wrote some instants up to 16 µs too early, and read those a
+ * millisecond too early, so that the hash of an event did not cover its row (I5).
+ *
+ * And connections of a pool that were opened together are replaced together.
  */
 import { PgTypes } from "@effect/sql-pg"
-import { Result } from "effect"
+import { Clock, Effect, Result } from "effect"
 
 /** From where PostgreSQL counts microseconds: the year 2000, in milliseconds of ours. */
 const epochMs = 946_684_800_000
@@ -74,3 +77,43 @@ const instants: Instants = {
 /** For `types` of a client that writes or reads columns of `Columns.ts`. */
 export const columnTypes = PgTypes.makeRegistry()
 columnTypes.register(PgTypes.OID.timestamptz, instants)
+
+/** Its multiples, without their whole parts, lie evenly between 0 and 1, however many they are (the sequence of Weyl). */
+const goldenPart = (Math.sqrt(5) - 1) / 2
+
+/** Tells up to `byMs` more than the time, each time another part of that. */
+const makeUneven = (clock: Clock.Clock, byMs: number): Clock.Clock => {
+  let readings = 0
+  const currentTimeMillisUnsafe = (): number =>
+    clock.currentTimeMillisUnsafe() + byMs * ((++readings * goldenPart) % 1)
+  return {
+    currentTimeMillisUnsafe,
+    currentTimeMillis: Effect.sync(currentTimeMillisUnsafe),
+    currentTimeNanosUnsafe: () => clock.currentTimeNanosUnsafe(),
+    currentTimeNanos: clock.currentTimeNanos,
+    monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe(),
+    monotonicTimeNanos: clock.monotonicTimeNanos,
+    sleep: (duration) => clock.sleep(duration)
+  }
+}
+
+/** Of the age by which connections are replaced, the part from which on they are. */
+const firstPart = 0.7
+
+/**
+ * For a pool whose connections are replaced at ages from seven tenths of `ageMs` to the whole: its `connectionTTL`, and what it is made
+ * by. A burst of work opens connections in one moment, and from then on they would grow old together: once a minute every connection
+ * of a node would be opened anew at once, each with some milliseconds of hashing for its password in the thread that commands wait
+ * for. A pool knows one age for all of them, but it reads its clock when it opens a connection and when it lends one out.
+ */
+export const unevenAges = (ageMs: number) => {
+  // What the clock adds when a connection is opened may be all or nothing, and so when it is lent.
+  const byMs = (ageMs * (1 - firstPart)) / 2
+  return {
+    connectionTTL: ageMs - byMs,
+    unevenly: <A, E, R>(makePool: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+      Effect.flatMap(Clock.Clock, (clock) =>
+        Effect.provideService(makePool, Clock.Clock, makeUneven(clock, byMs))
+      )
+  }
+}
