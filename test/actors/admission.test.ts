@@ -144,7 +144,7 @@ it.effect("a command for an account whose node takes no more is refused, with wh
     const placement: Placing = {
       isAlone: false,
       owns: (account) => account !== "far",
-      groupOf: () => 0,
+      shardOf: () => 0,
       nodeOf: () => undefined,
       ownedShards: () => allShards,
       others: () => [],

@@ -65,7 +65,7 @@ it.live("a batch keeps its order where a shard leaves this node between two wave
     const cluster = new SimulatedCluster(2, 3)
     const placement = cluster.placementOf(0)
     let isMoving = false
-    /** Group 0 leaves for the other node while the first wave is there; the message that follows it takes long. */
+    /** Shard 0 leaves for the other node while the first wave is there; the message that follows it takes long. */
     const moving: Placing = {
       ...placement,
       dispatch: (account, commands, isAgain) =>

@@ -42,13 +42,13 @@ const full: Answers = () => ({
   error: new Overloaded({ what: "another node", retryAfterMs: 1 })
 })
 
-/** A place that owns nothing, each of whose groups is another node's. */
+/** A place that owns nothing, each of whose shards is another node's. */
 const elsewhere = (dispatch: Placing["dispatch"]): Placing => ({
   isAlone: false,
   owns: () => false,
   // The last digits of an id.
-  groupOf: (account) => Number(/\d*$/.exec(account)?.[0]),
-  nodeOf: (group) => `node-${group}`,
+  shardOf: (account) => Number(/\d*$/.exec(account)?.[0]),
+  nodeOf: (shard) => `node-${shard}`,
   ownedShards: () => allShards,
   others: () => [],
   dispatch,
@@ -194,24 +194,24 @@ it.effect.each([
 )
 
 it.effect.each([
-  { what: "one group", groups: 1, atOnce: 1_000 },
-  { what: "six groups", groups: 6, atOnce: 2_000 },
-  { what: "six hundred groups", groups: 600, atOnce: 2_000 }
+  { what: "one shard", shards: 1, atOnce: 1_000 },
+  { what: "six shards", shards: 6, atOnce: 2_000 },
+  { what: "six hundred shards", shards: 600, atOnce: 2_000 }
 ])(
   "a batch that is longer than a node has room for is carried to the owner of $what, and no more of it at once than a node takes",
-  ({ groups, atOnce }) =>
+  ({ shards, atOnce }) =>
     Effect.gen(function* () {
-      const batch = Array.from({ length: 6_000 }, (_, nth) => deposit(`a${nth % groups}`, 1n))
+      const batch = Array.from({ length: 6_000 }, (_, nth) => deposit(`a${nth % shards}`, 1n))
       const { outcomes, mostAway } = yield* outcomesOf(batch, [], { inFlightMax: 2_500 })
       assert.deepStrictEqual(tally(outcomes), { Accepted: 6_000 })
       assert.strictEqual(mostAway, atOnce)
     }).pipe(scenario)
 )
 
-/** Nodes of these groups stand still: what is sent there has no answer within the time that one is waited for. */
-const silentAt = (groups: ReadonlyArray<number>) =>
+/** Nodes of these shards stand still: what is sent there has no answer within the time that one is waited for. */
+const silentAt = (shards: ReadonlyArray<number>) =>
   elsewhere((account, commands) =>
-    groups.some((group) => account.endsWith(`${group}`))
+    shards.some((shard) => account.endsWith(`${shard}`))
       ? Effect.delay(Effect.succeed(commands.map(unknown)), defaultClusterLimits.askMs)
       : Effect.succeed(commands.map(done))
   )
@@ -337,7 +337,7 @@ it.effect(
     }).pipe(scenario)
 )
 
-/** This node has the accounts that end with 2, over a store that can be held; group 1 is of a node that stands still. */
+/** This node has the accounts that end with 2, over a store that can be held; shard 1 is of a node that stands still. */
 const besideSilentWith = Effect.fnUntraced(function* (placing: Partial<Placing>) {
   const inner = yield* EventStore
   const faulty = FaultyStore.over(inner)
@@ -513,7 +513,7 @@ it.effect("a node that an account moves to is not taken for the one that did not
     let ownerOfFirst = "silent"
     const placement: Placing = {
       ...silent,
-      nodeOf: (group) => (group === 1 ? ownerOfFirst : "slow"),
+      nodeOf: (shard) => (shard === 1 ? ownerOfFirst : "slow"),
       dispatch: (account, commands, isAgain) =>
         Effect.delay(silent.dispatch(account, commands, isAgain), account === "c3" ? 6_000 : 0)
     }
@@ -537,8 +537,8 @@ it.effect(
       let asked = 0
       const placement: Placing = {
         ...silentAt([1, 2]),
-        // The last group has moved by the time of its second message.
-        nodeOf: (group) => (group === 3 && ++asked > 1 ? "well" : "silent")
+        // The last shard has moved by the time of its second message.
+        nodeOf: (shard) => (shard === 3 && ++asked > 1 ? "well" : "silent")
       }
       const node = yield* startNode("sender", { placement })
       const deposits = (account: string, count: number) =>

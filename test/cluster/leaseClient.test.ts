@@ -34,7 +34,7 @@ const place = (own: ReadonlyArray<string> = []) => {
   const placing: Placing = {
     isAlone: false,
     owns: (account) => own.includes(account),
-    groupOf: () => 0,
+    shardOf: () => 0,
     nodeOf: () => undefined,
     ownedShards: () => allShards,
     others: () => [],
@@ -234,8 +234,8 @@ it.effect("nor do those that wait for many accounts of one node", () =>
     const { placing, asked } = place(["near"])
     const placement: Placing = {
       ...placing,
-      groupOf: (account) => Number(/\d*$/.exec(account)?.[0]),
-      nodeOf: (group) => (group < 100 ? "silent" : "other")
+      shardOf: (account) => Number(/\d*$/.exec(account)?.[0]),
+      nodeOf: (shard) => (shard < 100 ? "silent" : "other")
     }
     const node = yield* startNode("node", { placement, limits: { inFlightMax: 20 } })
     yield* fund(node, ["near"], 100n)

@@ -40,7 +40,7 @@ const joined = Effect.fnUntraced(function* <A, E>(fiber: Fiber.Fiber<A, E>) {
   return yield* Fiber.join(fiber)
 })
 
-/** Nodes with a store of their own each; account `x-n` belongs to group n, which is node n's in the beginning. */
+/** Nodes with a store of their own each; account `x-n` belongs to shard n, which is node n's in the beginning. */
 const startNodes = Effect.fnUntraced(function* (count: number) {
   const inner = yield* EventStore
   const cluster = new SimulatedCluster(count, count)
@@ -155,7 +155,7 @@ describe("the owner of an account that another node leased", () => {
   )
 })
 
-describe("a group of accounts that moves", () => {
+describe("a shard that moves", () => {
   it.effect.each([500, 2_000, 5_000, 9_000])(
     "is known to its new owner with what the old one was still writing (stall %i ms)",
     (stallMs) =>
@@ -317,7 +317,7 @@ describe("a group of accounts that moves", () => {
   )
 })
 
-describe("a group of accounts that leaves and comes back", () => {
+describe("a shard that leaves and comes back", () => {
   it.effect(
     "makes its owner decide nothing that another node sent before, and had refused by the owner between",
     () =>
@@ -533,7 +533,7 @@ describe("a node alone that is started again", () => {
   )
 })
 
-it.effect("a group that came to a node is loaded although its bar met a bug when it began", () =>
+it.effect("a shard that came to a node is loaded although its bar met a bug when it began", () =>
   scenarios(
     Effect.gen(function* () {
       const inner = yield* EventStore

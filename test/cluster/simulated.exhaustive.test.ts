@@ -45,23 +45,23 @@ const badStores =
     }
   }
 
-/** Groups move in turn, at random, for as long as the clients work. */
+/** Shards move in turn, at random, for as long as the clients work. */
 const moving = (cluster: SimulatedCluster, seed: number) => {
   const rng = new Rng(seed * 13)
-  return Effect.suspend(() => cluster.move(rng.below(cluster.groups), rng.below(shape.nodes))).pipe(
+  return Effect.suspend(() => cluster.move(rng.below(cluster.shards), rng.below(shape.nodes))).pipe(
     Effect.delay(20),
     Effect.forever
   )
 }
 
-/** Groups are taken from nodes that go on for a while in the belief to own them. */
+/** Shards are taken from nodes that go on for a while in the belief to own them. */
 const seizing = (cluster: SimulatedCluster, seed: number) => {
   const rng = new Rng(seed * 17)
   return Effect.gen(function* () {
     yield* Effect.sleep(20)
     const from = rng.below(shape.nodes)
-    for (let group = 0; group < cluster.groups; group++) {
-      if (rng.chance(0.4)) cluster.seize(group, (from + 1) % shape.nodes)
+    for (let shard = 0; shard < cluster.shards; shard++) {
+      if (rng.chance(0.4)) cluster.seize(shard, (from + 1) % shape.nodes)
     }
     yield* Effect.sleep(40)
     for (let node = 0; node < shape.nodes; node++) yield* cluster.wakeUp(node)
@@ -106,7 +106,7 @@ describe("transfers in rings of five over three nodes", () => {
   )
 })
 
-describe("three nodes that own three groups each", () => {
+describe("three nodes that own three shards each", () => {
   it.effect.each(seeds)("answer every command, and nothing is decided twice (seed %i)", (seed) =>
     Effect.gen(function* () {
       const cluster = new SimulatedCluster(3, 9)
@@ -129,7 +129,7 @@ describe("three nodes that own three groups each", () => {
     })
   )
 
-  it.effect.each(seeds)("while the groups move about, over a bad network (seed %i)", (seed) =>
+  it.effect.each(seeds)("while the shards move about, over a bad network (seed %i)", (seed) =>
     Effect.gen(function* () {
       const cluster = new SimulatedCluster(3, 9)
       badNetwork(cluster, seed)
@@ -139,7 +139,7 @@ describe("three nodes that own three groups each", () => {
     })
   )
 
-  it.effect.each(seeds)("while groups are seized from owners that do not know it (seed %i)", (seed) =>
+  it.effect.each(seeds)("while shards are seized from owners that do not know it (seed %i)", (seed) =>
     Effect.gen(function* () {
       const cluster = new SimulatedCluster(3, 9)
       const outcome = yield* run({ ...shape, seed, cluster, script: calm, meanwhile: seizing(cluster, seed) })

@@ -76,7 +76,7 @@ export class Cluster {
     }))
   }
 
-  groupOf(account: string): number {
+  shardOf(account: string): number {
     return Number(/\d+$/.exec(account)?.[0] ?? 0) % this.shards.length
   }
 
@@ -108,7 +108,7 @@ export class Cluster {
 
   /** Accounts of shards that a node holds. */
   isHeldBy(account: string, node: number): boolean {
-    return this.shards[this.groupOf(account)]?.holder?.index === node
+    return this.shards[this.shardOf(account)]?.holder?.index === node
   }
 
   /** Runs for as long as the node lives: confirms its locks, gives up what others want, takes what is free. */
@@ -151,15 +151,15 @@ export class Cluster {
   }
 
   placementOf(member: Member): Placing {
-    const { groupOf } = this
+    const { shardOf } = this
     const owns = (account: AccountId) =>
-      member.owned.has(this.groupOf(account)) && this.#elapsed(member) < member.certainUntilMs
+      member.owned.has(this.shardOf(account)) && this.#elapsed(member) < member.certainUntilMs
     const moved = () => Effect.fail(new NotMine())
     return {
       isAlone: false,
       owns,
-      groupOf: groupOf.bind(this),
-      nodeOf: (group) => `node-${this.holderOf(group)}`,
+      shardOf: shardOf.bind(this),
+      nodeOf: (shard) => `node-${this.holderOf(shard)}`,
       ownedShards: () => allShards,
       others: () => [],
       dispatch: (account, commands, isAgain) =>
@@ -308,7 +308,7 @@ export class Cluster {
   ): Effect.Effect<A, E | typeof undelivered> {
     return Effect.suspend((): Effect.Effect<A, E | typeof undelivered> => {
       const nothing = Effect.fail<typeof undelivered>(undelivered)
-      const to = this.shards[this.groupOf(account)]?.holder
+      const to = this.shards[this.shardOf(account)]?.holder
       if (to?.local === undefined || this.#weather.strikes("peerLost"))
         return Effect.delay(nothing, 1 + this.#weather.latency())
       this.#counts.add("message between nodes")

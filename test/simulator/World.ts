@@ -645,7 +645,7 @@ class World {
     const names = this.#names()
     const concerned = names.filter((name) =>
       kind === "moveShard"
-        ? this.cluster.groupOf(name) === disruption.shard
+        ? this.cluster.shardOf(name) === disruption.shard
         : this.plan.nodes === 1 || this.cluster.isHeldBy(name, disruption.node)
     )
     const from = kind === "moveShard" ? this.cluster.holderOf(disruption.shard) : disruption.node
@@ -707,7 +707,7 @@ class World {
         this.outside.isSplit = true
         const names = this.#names()
         this.#press(
-          names.filter((name) => this.cluster.groupOf(name) === disruption.shard),
+          names.filter((name) => this.cluster.shardOf(name) === disruption.shard),
           disruption.node,
           300
         )

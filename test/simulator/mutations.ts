@@ -482,7 +482,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "a shard is always called clean when it is left",
     theme: "ownership",
     file: `${commands}/LocalNode.ts`,
-    from: "Option.isSome(drained) && ![...groups].some(registry.isBarred)",
+    from: "Option.isSome(drained) && ![...shards].some(registry.isBarred)",
     to: "drained !== undefined"
   }
 ]

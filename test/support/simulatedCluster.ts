@@ -25,34 +25,34 @@ export type MessageFault = "lost" | "answerLost" | "slow"
 const againMs = 10
 const slowMs = 30
 
-/** Which node owns which group of accounts, and what each believes. */
+/** Which node owns which shard, and what each believes. */
 export class SimulatedCluster {
-  readonly groups: number
+  readonly shards: number
   script: () => MessageFault | undefined = () => undefined
   /** Messages that were delivered. */
   delivered = 0
-  /** By group, the node that the others believe to own it. */
+  /** By shard, the node that the others believe to own it. */
   readonly #owners: Array<number>
-  /** By node, the groups it believes to own. */
+  /** By node, the shards it believes to own. */
   readonly #claims: ReadonlyArray<Set<number>>
   readonly #nodes = new Map<number, LocalNode>()
 
-  constructor(nodes: number, groups: number) {
-    this.groups = groups
-    this.#owners = Array.from({ length: groups }, (_, group) => group % nodes)
+  constructor(nodes: number, shards: number) {
+    this.shards = shards
+    this.#owners = Array.from({ length: shards }, (_, shard) => shard % nodes)
     this.#claims = Array.from(
       { length: nodes },
-      (_, node) => new Set(this.#owners.flatMap((owner, group) => (owner === node ? [group] : [])))
+      (_, node) => new Set(this.#owners.flatMap((owner, shard) => (owner === node ? [shard] : [])))
     )
   }
 
   /** The last digits of an id decide, so that a test can choose. */
-  groupOf(account: string): number {
-    return Number(/\d+$/.exec(account)?.[0] ?? 0) % this.groups
+  shardOf(account: string): number {
+    return Number(/\d+$/.exec(account)?.[0] ?? 0) % this.shards
   }
 
   ownerOf(account: string): number {
-    return this.#owners[this.groupOf(account)] ?? 0
+    return this.#owners[this.shardOf(account)] ?? 0
   }
 
   join(node: number, localNode: LocalNode): void {
@@ -64,42 +64,42 @@ export class SimulatedCluster {
     this.#nodes.delete(node)
   }
 
-  /** The group goes to another node, as when shards are balanced: the old owner drains first. */
-  move(group: number, to: number): Effect.Effect<void> {
+  /** The shard goes to another node, as when shards are balanced: the old owner drains first. */
+  move(shard: number, to: number): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const from = this.#owners[group] ?? 0
-      this.#claims[from]?.delete(group)
-      const left = this.#nodes.get(from)?.leave(new Set([group])) ?? Effect.succeed(false)
-      return Effect.map(left, (isClean) => this.#arrive(group, to, isClean))
+      const from = this.#owners[shard] ?? 0
+      this.#claims[from]?.delete(shard)
+      const left = this.#nodes.get(from)?.leave(new Set([shard])) ?? Effect.succeed(false)
+      return Effect.map(left, (isClean) => this.#arrive(shard, to, isClean))
     })
   }
 
-  /** The group goes to another node, and the old owner does not know. */
-  seize(group: number, to: number): void {
-    this.#arrive(group, to, false)
+  /** The shard goes to another node, and the old owner does not know. */
+  seize(shard: number, to: number): void {
+    this.#arrive(shard, to, false)
   }
 
   /** The node learns what it lost. */
   wakeUp(node: number): Effect.Effect<boolean> {
     return Effect.suspend(() => {
-      const lost = new Set([...(this.#claims[node] ?? [])].filter((group) => this.#owners[group] !== node))
-      for (const group of lost) this.#claims[node]?.delete(group)
+      const lost = new Set([...(this.#claims[node] ?? [])].filter((shard) => this.#owners[shard] !== node))
+      for (const shard of lost) this.#claims[node]?.delete(shard)
       return this.#nodes.get(node)?.leave(lost) ?? Effect.succeed(false)
     })
   }
 
-  #arrive(group: number, to: number, isClean: boolean): void {
-    this.#owners[group] = to
-    this.#nodes.get(to)?.enter(group, { isClean, strangers: new Set() })
-    this.#claims[to]?.add(group)
+  #arrive(shard: number, to: number, isClean: boolean): void {
+    this.#owners[shard] = to
+    this.#nodes.get(to)?.enter(shard, { isClean, strangers: new Set() })
+    this.#claims[to]?.add(shard)
   }
 
   placementOf(node: number): SimulatedPlacing {
     return {
       isAlone: false,
-      owns: (id) => this.#claims[node]?.has(this.groupOf(id)) ?? false,
-      groupOf: (id) => this.groupOf(id),
-      nodeOf: (group) => `node-${this.#owners[group]}`,
+      owns: (id) => this.#claims[node]?.has(this.shardOf(id)) ?? false,
+      shardOf: (id) => this.shardOf(id),
+      nodeOf: (shard) => `node-${this.#owners[shard]}`,
       ownedShards: () => allShards,
       others: () => [],
       dispatch: (id, commands, isAgain) =>

@@ -26,7 +26,7 @@ const looksMax = 128
 
 /** Keeps accounts from being loaded, since another node may still write to them. */
 export interface LoadBar {
-  /** All accounts of a group that came to this node, or one account that another node had leased. */
+  /** All accounts of a shard that came to this node, or one account that another node had leased. */
   readonly on: number | AccountActor
   /** The former owner may have leased them to nodes that go on deciding on them for so long, in milliseconds. */
   readonly leaseMs: number
@@ -51,25 +51,25 @@ export class AccountRegistry extends Context.Service<
     readonly reload: (actor: AccountActor) => void
     /** One more command of the account has its outcome: it may be reloaded, or leased, now. */
     readonly noteSettled: (actor: AccountActor) => void
-    /** Evicts the unused accounts of groups that leave this node; answers how many others it may still write to. */
-    readonly evictNotOwned: (isForeign: (group: number) => boolean) => number
-    /** A group of accounts came (back) to this node: what it remembers of them, or is reading, may be old. */
-    readonly invalidate: (group: number) => void
-    /** How many groups have come to this node since its start, those that came again, or were in doubt, too. */
+    /** Evicts the unused accounts of shards that leave this node; answers how many others it may still write to. */
+    readonly evictNotOwned: (isForeign: (shard: number) => boolean) => number
+    /** A shard came (back) to this node: what it remembers of its accounts, or is reading, may be old. */
+    readonly invalidate: (shard: number) => void
+    /** How many shards have come to this node since its start, those that came again, or were in doubt, too. */
     readonly arrivals: () => number
     /**
      * A forwarded command was given back because this node is not certain of the shard. Counts as an arrival, so that what came with it is
      * given back too and cannot overtake it.
      */
-    readonly noteDoubt: (group: number) => void
-    /** The group came (back) to this node, or was in doubt, since so many had: another node may have owned it meanwhile. */
-    readonly cameAfter: (group: number, arrivals: number) => boolean
+    readonly noteDoubt: (shard: number) => void
+    /** The shard came (back) to this node, or was in doubt, since so many had: another node may have owned it meanwhile. */
+    readonly cameAfter: (shard: number, arrivals: number) => boolean
     /** Bars accounts from being loaded, until `lift`. */
     readonly bar: (bar: LoadBar) => void
     /** Nothing is done where another bar on the same took its place. */
     readonly lift: (bar: LoadBar) => void
-    /** A group is barred: its former owners may still write to it. */
-    readonly isBarred: (group: number) => boolean
+    /** A shard is barred: its former owners may still write to it. */
+    readonly isBarred: (shard: number) => boolean
     /** The bar on an account that another node had leased. */
     readonly barOn: (actor: AccountActor) => LoadBar | undefined
     /** Waits for bars, and takes those that are new. */
@@ -95,13 +95,13 @@ const make = Effect.gen(function* () {
     actors.delete(actor.id)
   }
   const bars = new Map<LoadBar["on"], LoadBar>()
-  /** Each group that came, with how many had come by then. */
+  /** Each shard that came, with how many had come by then. */
   const arrived = new Map<number, number>()
   let arrivals = 0
-  const noteArrival = (group: number): void => {
-    arrived.set(group, ++arrivals)
+  const noteArrival = (shard: number): void => {
+    arrived.set(shard, ++arrivals)
   }
-  const isActorBarred = (actor: AccountActor) => bars.has(actor.group) || bars.has(actor)
+  const isActorBarred = (actor: AccountActor) => bars.has(actor.shard) || bars.has(actor)
   const added = yield* Queue.unbounded<LoadBar>()
   const { want, trouble } = yield* startLoaders(evict, isActorBarred)
 
@@ -134,7 +134,7 @@ const make = Effect.gen(function* () {
         return resident
       }
       if (actors.size >= limits.residentsMax && !makeRoom(nowMs)) return undefined
-      const actor = new AccountActor(id, nowMs, placement.groupOf(id))
+      const actor = new AccountActor(id, nowMs, placement.shardOf(id))
       actors.set(id, actor)
       want(actor)
       return actor
@@ -150,16 +150,16 @@ const make = Effect.gen(function* () {
     evictNotOwned: (isForeign) => {
       let inUse = 0
       for (const actor of actors.values()) {
-        if (!isForeign(actor.group)) continue
+        if (!isForeign(actor.shard)) continue
         if (actor.isDroppable && !bars.has(actor)) evict(actor)
         else inUse++
       }
       return inUse
     },
-    invalidate: (group) => {
-      noteArrival(group)
+    invalidate: (shard) => {
+      noteArrival(shard)
       for (const actor of actors.values()) {
-        if (actor.group !== group) continue
+        if (actor.shard !== shard) continue
         // What a lease of its earlier stay here says is old.
         bars.delete(actor)
         if (actor.isDroppable) evict(actor)
@@ -168,7 +168,7 @@ const make = Effect.gen(function* () {
     },
     arrivals: () => arrivals,
     noteDoubt: noteArrival,
-    cameAfter: (group, before) => (arrived.get(group) ?? 0) > before,
+    cameAfter: (shard, before) => (arrived.get(shard) ?? 0) > before,
     bar: (bar) => {
       bars.set(bar.on, bar)
       Queue.offerUnsafe(added, bar)
@@ -176,12 +176,12 @@ const make = Effect.gen(function* () {
     lift: (bar) => {
       if (bars.get(bar.on) !== bar) return
       bars.delete(bar.on)
-      const isCovered = (actor: AccountActor) => actor === bar.on || actor.group === bar.on
+      const isCovered = (actor: AccountActor) => actor === bar.on || actor.shard === bar.on
       for (const actor of actors.values()) {
         if (isCovered(actor) && isLoadable(actor)) want(actor)
       }
     },
-    isBarred: (group) => bars.has(group),
+    isBarred: (shard) => bars.has(shard),
     barOn: (actor) => bars.get(actor),
     newBars: Queue.takeAll(added),
     size: () => actors.size,

@@ -53,8 +53,8 @@ export class LeaseClient extends Context.Service<
     readonly join: (account: AccountId, command: PendingCommand) => AccountLock | undefined
     /** What this leased account holds is wrong: nothing more is decided on it. False where it is not leased. */
     readonly invalidate: (actor: AccountActor) => boolean
-    /** Accounts of the group came to this node: nothing more is decided on what the former owner leased to it. */
-    readonly invalidateGroup: (group: number) => void
+    /** The shard came to this node: nothing more is decided on what the former owner leased to it. */
+    readonly invalidateShard: (shard: number) => void
     /** Lets those commands go that were answered while they waited for the account. */
     readonly forgetDone: (account: AccountId) => void
     /** Commands that wait for the account, or for which it is leased. */
@@ -112,7 +112,7 @@ const make = Effect.gen(function* () {
       actor: new AccountActor(account, now),
       lease: `${life}.${++leases}`,
       users: new Set(),
-      node: placement.nodeOf(placement.groupOf(account)),
+      node: placement.nodeOf(placement.shardOf(account)),
       waiting: [],
       granted: undefined,
       withdraw: undefined,
@@ -228,9 +228,9 @@ const make = Effect.gen(function* () {
       actor.invalidate()
       return true
     },
-    invalidateGroup: (group) => {
+    invalidateShard: (shard) => {
       for (const one of leased.values()) {
-        if (placement.groupOf(one.actor.id) !== group) continue
+        if (placement.shardOf(one.actor.id) !== shard) continue
         one.isBroken = true
         if (one.granted !== undefined) one.actor.invalidate()
       }
@@ -255,7 +255,7 @@ const make = Effect.gen(function* () {
       // Where all together are fewer, no node has so many: that costs a look, where hardly ever any has.
       waitingByNode.all >= waitingMax &&
       !placement.owns(account) &&
-      waitingByNode.of(placement.nodeOf(placement.groupOf(account))) >= waitingMax,
+      waitingByNode.of(placement.nodeOf(placement.shardOf(account))) >= waitingMax,
     size: () => leased.size
   })
 })

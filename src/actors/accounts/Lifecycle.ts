@@ -188,7 +188,7 @@ export class PendingCommand {
   }
 
   /**
-   * Of one that another node sent: how many groups of accounts had come to this node by then. If its first account leaves before it is
+   * Of one that another node sent: how many shards had come to this node by then. If its first account leaves before it is
    * decided, that node sends it to the next owner.
    */
   get forwardedAfter(): number | undefined {
@@ -579,8 +579,8 @@ type HeadReader = (head: Exit.Exit<Head, Unavailable>) => void
 /** One account in memory. */
 export class AccountActor {
   readonly id: AccountId
-  /** The accounts that move between nodes together with it (see Placement.ts). */
-  readonly group: number
+  /** The shard that it falls into (see Placement.ts). */
+  readonly shard: number
   #phase: AccountPhase = "loading"
   #committed: Head
   #speculative: Head
@@ -597,9 +597,9 @@ export class AccountActor {
   #usedAt: number
   #passedAt = Number.NEGATIVE_INFINITY
 
-  constructor(id: AccountId, nowMs: number, group = 0) {
+  constructor(id: AccountId, nowMs: number, shard = 0) {
     this.id = id
-    this.group = group
+    this.shard = shard
     this.#committed = emptyHead(id)
     this.#speculative = this.#committed
     this.#usedAt = nowMs

@@ -72,16 +72,16 @@ export interface Placing {
   readonly isAlone: boolean
   /** True while this node, as far as it can know, is the only one that decides on the account. Never blocks. */
   readonly owns: (account: AccountId) => boolean
-  /** Accounts of one group are owned by one node at any time. */
-  readonly groupOf: (account: AccountId) => number
-  /** The other node that had the accounts of a group when it was last heard of, also where it is gone; undefined where none was. */
-  readonly nodeOf: (group: number) => string | undefined
+  /** Accounts of one shard are owned by one node at any time. */
+  readonly shardOf: (account: AccountId) => number
+  /** The other node that had the accounts of a shard when it was last heard of, also where it is gone; undefined where none was. */
+  readonly nodeOf: (shard: number) => string | undefined
   /** Which shards this node owns, for callers. */
   readonly ownedShards: () => OwnedShards
   /** The nodes that this one is connected with, by what they said last. */
   readonly others: () => ReadonlyArray<OtherNode>
   /**
-   * Sends commands to the owner of the account, all of whose first accounts are in its group, in their order. Where no
+   * Sends commands to the owner of the account, all of whose first accounts are in its shard, in their order. Where no
    * answer came within `askMs`, all are `Unknown`. `isAgain`: they were sent before, and some have no answer.
    */
   readonly dispatch: (
@@ -110,7 +110,7 @@ export const Placement = Context.Reference<Placing>("chronicle/actors/Placement"
 const alone: Placing = {
   isAlone: true,
   owns: () => true,
-  groupOf: () => 0,
+  shardOf: () => 0,
   nodeOf: () => undefined,
   ownedShards: () => allShards,
   others: () => [],

@@ -27,8 +27,8 @@ const makePlacing = Effect.gen(function* () {
   const peers = yield* Peers
   const { shards, affinitySegments } = yield* ClusterConfig
   const rule = { shards, affinitySegments }
-  const groupOf = (account: AccountId): number => shardOf(account, rule)
-  const ask = (account: AccountId, request: PeerRequest) => peers.send(groupOf(account), request)
+  const shardOfAccount = (account: AccountId): number => shardOf(account, rule)
+  const ask = (account: AccountId, request: PeerRequest) => peers.send(shardOfAccount(account), request)
   /** Where no answer came, or the owner is losing the shard, the account is moving: nothing was done. */
   const moving = Effect.fail(new NotMine())
   const refusalOf = (response: PeerResponse) =>
@@ -36,8 +36,8 @@ const makePlacing = Effect.gen(function* () {
 
   return {
     isAlone: false,
-    owns: (account) => owned[groupOf(account)] === true && certainty.isCertain(),
-    groupOf,
+    owns: (account) => owned[shardOfAccount(account)] === true && certainty.isCertain(),
+    shardOf: shardOfAccount,
     nodeOf: peers.nodeOf,
     ownedShards: told,
     others: peers.others,
@@ -67,10 +67,12 @@ const makePlacing = Effect.gen(function* () {
         Effect.catchTag("Overloaded", () => moving)
       ),
     borrow: (account, lease, reply) =>
-      peers.ask(groupOf(account), { _tag: "Borrow", account, lease }, (answer) => reply(grantOf(answer))),
+      peers.ask(shardOfAccount(account), { _tag: "Borrow", account, lease }, (answer) =>
+        reply(grantOf(answer))
+      ),
     giveBack: (account, lease, given) => {
       const request: PeerNotice = { _tag: "GiveBack", account, lease, given }
-      if (peers.tell(groupOf(account), request)) return undefined
+      if (peers.tell(shardOfAccount(account), request)) return undefined
       return ask(account, request).pipe(
         Effect.catchCause((cause) => Effect.logDebug("an account was not given back", cause)),
         Effect.asVoid

@@ -1,5 +1,5 @@
 /**
- * The shards of the cluster as this node has them: groups of accounts that Effect Cluster gives to one node at a time, and
+ * The shards of the cluster as this node has them: shares of the accounts that Effect Cluster gives to one node at a time, and
  * the answer of a node that is asked about its own.
  */
 import { Context, Effect, Layer, Schema } from "effect"

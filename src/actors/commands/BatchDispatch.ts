@@ -24,7 +24,7 @@ const chunkMax = 1_000
 /** Chunks of one `dispatchMany` that are in flight at once. */
 const chunksMax = 2
 
-/** The group of accounts whose node decides a command; undefined where that is this node. */
+/** The shard whose node decides a command; undefined where that is this node. */
 type Owner = number | undefined
 
 type Commands = ReadonlyArray<Command>
@@ -121,11 +121,11 @@ type DecideHere = Effect.Success<ReturnType<typeof makeDecideHere>>
 const makeDispatchWave = Effect.fnUntraced(function* (decideHere: DecideHere) {
   const { forward } = yield* Forwarding
 
-  /** Several groups of accounts at once. Answers which of the commands each forwarding carries. */
-  const forwardAll = (commands: Commands, groups: Iterable<ReadonlyArray<number>>, batch: BatchUnderWay) =>
-    Effect.forEach(groups, (indices) => {
+  /** To several owners at once. Answers which of the commands each forwarding carries. */
+  const forwardAll = (commands: Commands, parts: Iterable<ReadonlyArray<number>>, batch: BatchUnderWay) =>
+    Effect.forEach(parts, (indices) => {
       const sent = pick(commands, indices)
-      const [first] = sent as [Command] // a group has a command
+      const [first] = sent as [Command] // a part has a command
       return Effect.map(Effect.forkChild(forward(firstAccountOf(first), sent, batch)), (fiber) => ({
         indices,
         fiber
@@ -138,10 +138,10 @@ const makeDispatchWave = Effect.fnUntraced(function* (decideHere: DecideHere) {
     batch: BatchUnderWay
   ) {
     const outcomes = new Array<Outcome>(commands.length)
-    const groups = Map.groupBy(owners.keys(), (index) => owners[index])
-    const ours = groups.get(undefined) ?? []
-    groups.delete(undefined)
-    const forwarded = yield* forwardAll(commands, groups.values(), batch)
+    const byOwner = Map.groupBy(owners.keys(), (index) => owners[index])
+    const ours = byOwner.get(undefined) ?? []
+    byOwner.delete(undefined)
+    const forwarded = yield* forwardAll(commands, byOwner.values(), batch)
     put(outcomes, ours, yield* decideHere(pick(commands, ours), batch))
     for (const { indices, fiber } of forwarded) put(outcomes, indices, yield* Fiber.join(fiber))
     return outcomes
@@ -156,7 +156,7 @@ const makeDispatchPlain = Effect.fnUntraced(function* (withhold: Withhold) {
 
   const ownerOf = (command: Command): Owner => {
     const first = firstAccountOf(command)
-    return placement.owns(first) ? undefined : placement.groupOf(first)
+    return placement.owns(first) ? undefined : placement.shardOf(first)
   }
 
   return Effect.fnUntraced(function* (commands: Commands, batch: BatchUnderWay) {

@@ -54,7 +54,7 @@ interface Batch {
 
 /** Another node, which sends the command to the next owner if the account leaves. */
 interface Peer {
-  /** How many groups of accounts had come to this node when the command did. */
+  /** How many shards had come to this node when the command did. */
   readonly arrivals: number
   /** Where it sent a batch. */
   readonly order?: KeptOrder
@@ -390,10 +390,10 @@ class Executor {
   #isForAnotherOwner({ accounts, forwardedAfter }: PendingCommand): boolean {
     if (forwardedAfter === undefined) return false
     const first = accounts[0] as AccountId // a command has one
-    const group = this.#placement.groupOf(first)
-    if (this.#registry.cameAfter(group, forwardedAfter)) return true
+    const shard = this.#placement.shardOf(first)
+    if (this.#registry.cameAfter(shard, forwardedAfter)) return true
     if (this.#placement.owns(first)) return false
-    this.#registry.noteDoubt(group)
+    this.#registry.noteDoubt(shard)
     return true
   }
 

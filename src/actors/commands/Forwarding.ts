@@ -24,7 +24,7 @@ export class Forwarding extends Context.Service<
   Forwarding,
   {
     /**
-     * Commands whose first accounts are all in the group of `account`; an outcome for each, in their order. `batch` is that which they are
+     * Commands whose first accounts are all in the shard of `account`; an outcome for each, in their order. `batch` is that which they are
      * of; without it, one command.
      */
     readonly forward: (
@@ -58,9 +58,9 @@ const make = Effect.gen(function* () {
   const roomMax = Math.min(messagesAway * messageMax, limits.inFlightMax)
   /** The commands of this node's callers that are at other nodes, by the node that they were sent to. */
   const away = new CountByNode()
-  const nodeOf = (account: AccountId) => placement.nodeOf(placement.groupOf(account))
+  const nodeOf = (account: AccountId) => placement.nodeOf(placement.shardOf(account))
 
-  /** Asks the owner of the group once: this node, if the group has come to it meanwhile. */
+  /** Asks the owner of the shard once: this node, if the shard has come to it meanwhile. */
   const ask = (
     account: AccountId,
     commands: ReadonlyArray<Command>,

@@ -84,15 +84,15 @@ export class LocalNode extends Context.Service<
     ) => (() => void) | undefined
     readonly release: LeaseServer["Service"]["release"]
     /**
-     * A group of accounts is this node's from now on. Unless its former owners left it clean, its accounts are loaded
+     * A shard is this node's from now on. Unless its former owners left it clean, its accounts are loaded
      * only when nothing of theirs can still be written to it (OwnershipBarrier.ts).
      */
-    readonly enter: (group: number, former: FormerTenure) => void
+    readonly enter: (shard: number, former: FormerTenure) => void
     /**
-     * Groups are not this node's any more: waits, bounded, for what is in flight on them, and evicts them. Answers
+     * Shards are not this node's any more: waits, bounded, for what is in flight on them, and evicts them. Answers
      * whether nothing of this node, or of one that it leased an account to, can still be written to them.
      */
-    readonly leave: (groups: ReadonlySet<number>) => Effect.Effect<boolean>
+    readonly leave: (shards: ReadonlySet<number>) => Effect.Effect<boolean>
     /**
      * `borrowed`: accounts of other nodes that this one decides on just now, or waits for; `lapsed`: accounts that
      * were leased to others and not returned in time, since the start.
@@ -137,23 +137,23 @@ const make = Effect.gen(function* () {
     // settled: each shard that is to be left would wait for loans made meanwhile.
     lend: yield* makeLend((account) => placement.owns(account) && !(inFlight.isClosing && inFlight.isIdle)),
     release: leaseServer.release,
-    enter: (group, { isClean, strangers }) => {
+    enter: (shard, { isClean, strangers }) => {
       // Its holder may have been certain of it for the time of a lease after its lock had gone (HeldLocks.ts), and lent an account then.
-      if (!isClean) registry.bar({ on: group, leaseMs: 2 * cluster.leaseMs, strangers })
-      registry.invalidate(group)
-      leaseClient.invalidateGroup(group)
+      if (!isClean) registry.bar({ on: shard, leaseMs: 2 * cluster.leaseMs, strangers })
+      registry.invalidate(shard)
+      leaseClient.invalidateShard(shard)
     },
-    leave: (groups) =>
+    leave: (shards) =>
       Effect.suspend(() => {
-        // Once: a group that is not owned is held anew by no command.
-        for (const command of inFlight.commands()) if (isHolding(command, groups)) command.releaseLocks()
+        // Once: a shard that is not owned is held anew by no command.
+        for (const command of inFlight.commands()) if (isHolding(command, shards)) command.releaseLocks()
         return Effect.repeat(
-          Effect.sync(() => registry.evictNotOwned((group) => groups.has(group))),
+          Effect.sync(() => registry.evictNotOwned((shard) => shards.has(shard))),
           { until: (inUse) => inUse === 0, schedule: Schedule.spaced(leaveLookMs) }
         )
       }).pipe(
         Effect.timeoutOption(cluster.drainMs),
-        Effect.map((drained) => Option.isSome(drained) && ![...groups].some(registry.isBarred))
+        Effect.map((drained) => Option.isSome(drained) && ![...shards].some(registry.isBarred))
       ),
     leases: () => ({ borrowed: leaseClient.size(), lapsed: leaseServer.expired() }),
     close: Effect.suspend(() => {
@@ -535,11 +535,11 @@ const decided = (pending: PendingCommand): Effect.Effect<void> =>
   Effect.callback((go) => pending.whenDecided(() => go(Effect.void)))
 
 /**
- * It holds an account of these groups while it waits for another one, however long that takes. It has to acquire its accounts anew
- * where a group of them has left.
+ * It holds an account of these shards while it waits for another one, however long that takes. It has to acquire its accounts anew
+ * where one of them has left.
  */
-const isHolding = ({ phase, locks }: PendingCommand, groups: ReadonlySet<number>): boolean =>
-  phase === "loading" && locks.some(({ actor, until }) => until === "decided" && groups.has(actor.group))
+const isHolding = ({ phase, locks }: PendingCommand, shards: ReadonlySet<number>): boolean =>
+  phase === "loading" && locks.some(({ actor, until }) => until === "decided" && shards.has(actor.shard))
 
 const notMineExit = Exit.fail(new NotMine())
 const notMine: Effect.Effect<never, NotMine> = notMineExit

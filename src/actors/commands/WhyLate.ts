@@ -32,7 +32,7 @@ export const makeWhyLate = Effect.gen(function* () {
   const ofLeased = (account: AccountId) => {
     const what = `account ${account}`
     if (leases.isAsked(account)) {
-      const node = placement.nodeOf(placement.groupOf(account)) ?? "that has it"
+      const node = placement.nodeOf(placement.shardOf(account)) ?? "that has it"
       return unavailable(what, `the node ${node} did not lend it within ${commandDeadlineMs} ms`)
     }
     const reason = `this node has it for other commands, which were not done within ${commandDeadlineMs} ms`

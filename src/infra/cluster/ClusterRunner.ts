@@ -59,7 +59,7 @@ export interface ClusterPlace extends ClusterAddress {
 const listenAddress = ({ host, port, listenHost, listenPort }: ClusterPlace) =>
   RunnerAddress.make(listenHost ?? host, listenPort ?? port)
 
-/** Shards of accounts, and those of what the read side does once in a cluster: a node has the groups of its role. */
+/** Shards of accounts, and those of what the read side does once in a cluster: a node has the shard groups of its role. */
 const accountShards = "default"
 export const readSideShards = "read-side"
 const shardsOf = (role: NodeRole): ReadonlyArray<string> =>

@@ -5,7 +5,7 @@ import { limit, limitGroup } from "./Limits.ts"
 export const clusterLimits = limitGroup("CHRONICLE_CLUSTER", {
   shards: limit(
     120,
-    "Groups of accounts that move between nodes as one. The same on all nodes, for the life of an installation."
+    "Shares of the accounts that move between nodes as one. The same on all nodes, for the life of an installation."
   ),
   affinitySegments: limit(
     64,
