@@ -44,11 +44,11 @@ const slowly = (here: ReturnType<SimulatedCluster["placementOf"]>): Placing => {
       counts.forwards++
       return there(here.dispatch(id, commands, isAgain))
     },
-    borrow: (id, lease) => {
+    requestLease: (id, lease) => {
       counts.leases++
-      return there(here.borrow(id, lease))
+      return there(here.requestLease(id, lease))
     },
-    giveBack: (id, lease, given) => Effect.andThen(late, here.giveBack(id, lease, given) ?? Effect.void)
+    release: (id, lease, returned) => Effect.andThen(late, here.release(id, lease, returned) ?? Effect.void)
   }
 }
 

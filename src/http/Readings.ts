@@ -84,10 +84,10 @@ const commitReadings = (
   leases: Leases
 ): ReadonlyArray<Reading> => [
   gauge("residents", stats.residents, "Accounts in memory"),
-  gauge("borrowed_accounts", leases.borrowed, "Accounts leased from other nodes, or asked for"),
+  gauge("borrowed_accounts", leases.held, "Accounts leased from other nodes, or asked for"),
   counter(
     "loans_lapsed",
-    leases.lapsed,
+    leases.expired,
     "Leases to other nodes that expired before the account was given back"
   ),
   counter("commits", stats.batches, "Batches committed to the event store"),

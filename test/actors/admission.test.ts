@@ -150,8 +150,8 @@ it.effect("a command for an account whose node takes no more is refused, with wh
       others: () => [],
       dispatch: () => Effect.fail(new PeerBusy()),
       head: () => Effect.fail(new NotMine()),
-      borrow: () => Effect.fail(new PeerBusy()),
-      giveBack: () => Effect.void
+      requestLease: () => Effect.fail(new PeerBusy()),
+      release: () => Effect.void
     }
     const node = yield* startNode("beside", { placement, cluster: { leaseMs: 700 } })
     yield* fund(node, ["near"], 10n)

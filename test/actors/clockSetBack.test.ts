@@ -75,31 +75,31 @@ it.effect.each([
   { what: "ahead", setBackMs: -hourMs },
   { what: "back", setBackMs: hourMs }
 ])(
-  "a lease lasts as long as it is given for, though its lender's clock is set $what meanwhile",
+  "a lease lasts as long as it is given for, though its owner's clock is set $what meanwhile",
   ({ setBackMs }) =>
     Effect.gen(function* () {
       const { clock, setBack } = settable(yield* Clock.Clock)
       const inner = yield* EventStore
       const cluster = new SimulatedCluster(2, 2)
       const faulty = FaultyStore.over(inner)
-      const borrower = yield* startNode("node-0", { placement: cluster.placementOf(0), store: faulty.store })
-      const lender = yield* startNode("node-1", { placement: cluster.placementOf(1) }).pipe(
+      const holder = yield* startNode("node-0", { placement: cluster.placementOf(0), store: faulty.store })
+      const owner = yield* startNode("node-1", { placement: cluster.placementOf(1) }).pipe(
         Effect.provideService(Clock.Clock, clock)
       )
-      cluster.join(0, borrower.dispatcher.localNode)
-      cluster.join(1, lender.dispatcher.localNode)
-      yield* borrower.send(open("x-0"))
-      yield* lender.send(open("x-1"))
-      yield* borrower.send(deposit("x-0", 100n))
+      cluster.join(0, holder.dispatcher.localNode)
+      cluster.join(1, owner.dispatcher.localNode)
+      yield* holder.send(open("x-0"))
+      yield* owner.send(open("x-1"))
+      yield* holder.send(deposit("x-0", 100n))
       faulty.hold("commit")
-      yield* Effect.forkChild(Effect.result(borrower.send(transfer("x-0", "x-1", 100n))))
+      yield* Effect.forkChild(Effect.result(holder.send(transfer("x-0", "x-1", 100n))))
       yield* until("the commit on the lease is held", () => faulty.held() > 0)
-      const lapsed = () => lender.dispatcher.localNode.leases().lapsed
+      const expired = () => owner.dispatcher.localNode.leases().expired
       setBack(setBackMs)
       yield* TestClock.adjust(defaultClusterLimits.leaseMs - 100)
-      assert.strictEqual(lapsed(), 0)
+      assert.strictEqual(expired(), 0)
       yield* TestClock.adjust(200)
-      assert.strictEqual(lapsed(), 1)
+      assert.strictEqual(expired(), 1)
       faulty.release()
     }).pipe(Effect.provide([memoryStores, quiet]))
 )

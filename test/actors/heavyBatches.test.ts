@@ -261,10 +261,10 @@ it.effect(
         return isLate
       })
       const late = yield* send(withdraw("a", 1n, "late"))
-      let lent: Parameters<Parameters<typeof node.dispatcher.localNode.lend>[2]>[0] | undefined
+      let leased: Parameters<Parameters<typeof node.dispatcher.localNode.requestLease>[2]>[0] | undefined
       const wanted = "a" as AccountId // a valid id
-      node.dispatcher.localNode.lend(wanted, "lease", (granted) => {
-        lent = granted
+      node.dispatcher.localNode.requestLease(wanted, "lease", (granted) => {
+        leased = granted
       })
       yield* until("all are decided", () => {
         const now = decided()
@@ -280,7 +280,7 @@ it.effect(
       const ids = (yield* readStream(store, "a")).slice(2).map(({ commandId }) => String(commandId))
       assert.deepStrictEqual(ids, [...Array.from({ length: 500 }, (_, nth) => name(nth)), "late"])
       // Another node that wants the account has it after all that waited here before.
-      assert.strictEqual(lent?._tag === "Success" && lent.value.head.account.version, 503)
+      assert.strictEqual(leased?._tag === "Success" && leased.value.head.account.version, 503)
     }).pipe(Effect.scoped, scenario)
 )
 

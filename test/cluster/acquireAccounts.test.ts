@@ -62,18 +62,18 @@ const outcomes = (results: ReadonlyArray<Parameters<typeof outcomeOf>[0]>) => ta
 
 describe("a transfer between two nodes", () => {
   it.effect(
-    "waits until its owner gets back an account whose borrower is gone, and no longer than the lease",
+    "waits until its owner gets back an account whose holder is gone, and no longer than the lease",
     () =>
       Effect.gen(function* () {
         const { cluster, inner, second } = yield* twoNodes
-        // The first node borrows and is not heard of again: it dies after the enlisting.
-        const gone = yield* Effect.forkChild(cluster.placementOf(0).borrow("b1" as AccountId, "lost")) // a valid id
+        // The first node leases it and is not heard of again: it dies after the enlisting.
+        const gone = yield* Effect.forkChild(cluster.placementOf(0).requestLease("b1" as AccountId, "lost")) // a valid id
         yield* pass(gone)
         const waiting = yield* Effect.forkChild(Effect.result(second.send(withdraw("b1", 10n, "w"))))
         yield* TestClock.adjust(200)
         assert.isUndefined(waiting.pollUnsafe())
         assert.strictEqual(outcomeOf(yield* pass(waiting)), "Accepted")
-        assert.strictEqual(second.dispatcher.localNode.leases().lapsed, 1)
+        assert.strictEqual(second.dispatcher.localNode.leases().expired, 1)
         assert.deepStrictEqual(yield* invariantsOf(inner), [])
       }).pipe(Effect.provide([memoryStores, quiet]))
   )
@@ -86,7 +86,7 @@ describe("a transfer between two nodes", () => {
       yield* until("its commit is held", () => stores[0].held() === 1)
       const other = yield* Effect.forkChild(Effect.result(second.send(withdraw("b1", 60n, "other"))))
       assert.strictEqual(outcomeOf(yield* pass(other)), "Accepted")
-      assert.strictEqual(second.dispatcher.localNode.leases().lapsed, 1)
+      assert.strictEqual(second.dispatcher.localNode.leases().expired, 1)
       stores[0].release()
       // The owner fenced its writer before it went on: the transfer leases the account again and is decided anew.
       assert.strictEqual(outcomeOf(yield* pass(hanging)), "Accepted")
@@ -104,8 +104,8 @@ describe("a transfer between two nodes", () => {
       const sent = yield* Effect.forkChild(first.send(transfer("a0", "b1", 70n, "t")))
       cluster.script = () => (isLost ? "lost" : undefined)
       yield* until(
-        "it is borrowed",
-        () => first.dispatcher.localNode.leases().borrowed === 1 || sent.pollUnsafe() !== undefined
+        "it is leased",
+        () => first.dispatcher.localNode.leases().held === 1 || sent.pollUnsafe() !== undefined
       )
       isLost = true
       yield* pass(sent)

@@ -138,7 +138,7 @@ it.live("a capture whose hold alone says where it goes does not overtake what wa
     yield* fund(node, ["a0", "a1", "c0"], 100n)
     yield* node.send(open("b1"))
     yield* node.send({ _tag: "PlaceHold", commandId: "h", account: "c0", amount: 100n, to: "b1" })
-    // The other node cannot lend `a1`: its commit hangs.
+    // The other node cannot lease `a1`: its commit hangs.
     faulty.hold("commit")
     const hanging = yield* Effect.forkChild(other.send(deposit("a1", 1n)))
     yield* until("the commit hangs", () => faulty.held() > 0)
@@ -165,17 +165,17 @@ it.live("a batch keeps its order where its owner is not certain of the shard for
   Effect.gen(function* () {
     const cluster = new SimulatedCluster(3, 3)
     let isCertain = true
-    const lent = { p2: Latch.makeUnsafe(true), q2: Latch.makeUnsafe(true) }
+    const leases = { p2: Latch.makeUnsafe(true), q2: Latch.makeUnsafe(true) }
     const asked = new Set<string>()
     const placement = cluster.placementOf(1)
-    /** The locks of node 1 are in doubt at times, and node 2 lends its accounts when the test says so. */
+    /** The locks of node 1 are in doubt at times, and node 2 leases its accounts when the test says so. */
     const doubtful: Placing = {
       ...placement,
       owns: (account) => isCertain && placement.owns(account),
-      borrow: (account, lease) => {
+      requestLease: (account, lease) => {
         asked.add(account)
-        const latch = account === "p2" ? lent.p2 : lent.q2
-        return latch.whenOpen(placement.borrow(account, lease))
+        const latch = account === "p2" ? leases.p2 : leases.q2
+        return latch.whenOpen(placement.requestLease(account, lease))
       }
     }
     const started = yield* Effect.forEach([0, 1, 2], (index) =>
@@ -187,8 +187,8 @@ it.live("a batch keeps its order where its owner is not certain of the shard for
     const [sender, owner] = started
     if (sender === undefined || owner === undefined) return assert.fail("no node was started")
     yield* fund(sender, ["x1", "y1", "p2", "q2"], 100n)
-    lent.p2.closeUnsafe()
-    lent.q2.closeUnsafe()
+    leases.p2.closeUnsafe()
+    leases.q2.closeUnsafe()
     asked.clear()
     // The first takes all that the last one asks for; both wait for an account of the third node.
     const batch = [
@@ -199,10 +199,10 @@ it.live("a batch keeps its order where its owner is not certain of the shard for
     const sent = yield* Effect.forkChild(sender.dispatcher.dispatchMany(batch))
     yield* until("both accounts are asked for", () => asked.size === 2)
     isCertain = false
-    lent.p2.openUnsafe()
+    leases.p2.openUnsafe()
     yield* until("the first command is given back", () => owner.dispatcher.stats().inFlight === 1)
     isCertain = true
-    lent.q2.openUnsafe()
+    leases.q2.openUnsafe()
     const results = yield* Fiber.join(sent)
     assert.deepStrictEqual(results.map(outcomeOf), ["Accepted", "Accepted", "InsufficientFunds"])
     assert.deepStrictEqual(yield* invariantsOf(yield* EventStore), [])
@@ -218,10 +218,10 @@ const leasing = Effect.gen(function* () {
   const gates = new Map<string, Latch.Latch>()
   const held: Placing = {
     ...placement,
-    borrow: (account, lease) => {
+    requestLease: (account, lease) => {
       asked.push(account)
-      const lent = placement.borrow(account, lease)
-      return gates.get(account)?.whenOpen(lent) ?? lent
+      const leased = placement.requestLease(account, lease)
+      return gates.get(account)?.whenOpen(leased) ?? leased
     }
   }
   let fenced: string | undefined
@@ -250,7 +250,7 @@ const leasing = Effect.gen(function* () {
     /** How often a lease of the account was asked for. */
     asks: (account: string) => asked.filter((one) => one === account).length,
     hold: (account: string) => gates.set(account, Latch.makeUnsafe(false)),
-    lend: (account: string) => gates.get(account)?.openUnsafe()
+    grant: (account: string) => gates.get(account)?.openUnsafe()
   }
 })
 
@@ -268,7 +268,7 @@ for (const before of [0, 999]) {
     `a command that waits again for an account is not overtaken by what comes ${before + 1} behind it`,
     () =>
       Effect.gen(function* () {
-        const { asks, fence, hold, lend, node, store } = yield* leasing
+        const { asks, fence, hold, grant, node, store } = yield* leasing
         hold("d1")
         fence("b1")
         store.hold("commit")
@@ -285,9 +285,9 @@ for (const before of [0, 999]) {
         hold("b1")
         store.release()
         yield* until("the first one is asked for once more", () => asks("b1") === 2)
-        lend("d1")
+        grant("d1")
         yield* Effect.sleep(50)
-        lend("b1")
+        grant("b1")
         const results = yield* Fiber.join(sent)
         assert.deepStrictEqual(tally(results.map(outcomeOf)), { Accepted: batch.length })
         assert.deepStrictEqual(yield* invariantsOf(yield* EventStore), [])
@@ -299,7 +299,7 @@ it.live(
   "a batch keeps its order where its writers are fenced one after another, the later commands' first",
   () =>
     Effect.gen(function* () {
-      const { asks, hold, lend, node, store } = yield* leasing
+      const { asks, hold, grant, node, store } = yield* leasing
       const from = store.callsOf("commit")
       store.script = ({ method, nth }) =>
         method === "commit" && nth >= from && nth < from + 2 ? "fenced" : undefined
@@ -309,16 +309,16 @@ it.live(
       const batch = [deposit("c0", 1n), bring("a0", "b1", 50n), bring("a0", "d1", 120n, true)].map(toCommand)
       const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch))
       yield* until("one lane sends", () => store.held() === 1)
-      lend("b1")
+      grant("b1")
       yield* until("both lanes send", () => store.held() === 2)
-      lend("d1")
+      grant("d1")
       yield* until("all is decided", () => asks("d1") === 1 && node.dispatcher.meters().queued === 1)
       for (const account of ["b1", "d1"]) hold(account)
       store.release()
       yield* until("both leases are asked for once more", () => asks("b1") === 2 && asks("d1") === 2)
-      lend("d1")
+      grant("d1")
       yield* Effect.sleep(50)
-      lend("b1")
+      grant("b1")
       assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), ["Accepted", "Accepted", "Accepted"])
       assert.deepStrictEqual(yield* invariantsOf(yield* EventStore), [])
     }).pipe(Effect.provide([memoryStores, quiet]))
@@ -330,11 +330,11 @@ it.effect(
     Effect.gen(function* () {
       const store = yield* EventStore
       const cluster = new SimulatedCluster(3, 3)
-      const lent = Latch.makeUnsafe(true)
+      const leases = Latch.makeUnsafe(true)
       const placement = cluster.placementOf(1)
       const slow: Placing = {
         ...placement,
-        borrow: (account, lease) => lent.whenOpen(placement.borrow(account, lease))
+        requestLease: (account, lease) => leases.whenOpen(placement.requestLease(account, lease))
       }
       const started = yield* Effect.forEach([0, 1, 2], (index) =>
         Effect.tap(
@@ -347,7 +347,7 @@ it.effect(
       const funding = yield* Effect.forkChild(fund(sender, ["x1", "y1", "p2"], 100n))
       yield* TestClock.adjust(1_000)
       yield* Fiber.join(funding)
-      lent.closeUnsafe()
+      leases.closeUnsafe()
       // The last one waits for an account of the third node for longer than the sender waits for the owner's answer.
       const batch = [
         withdraw("x1", 150n, "one"),
@@ -356,7 +356,7 @@ it.effect(
       ]
       const sent = yield* Effect.forkChild(sender.dispatcher.dispatchMany(batch.map(toCommand)))
       yield* TestClock.adjust(defaultClusterLimits.askMs + 500)
-      lent.openUnsafe()
+      leases.openUnsafe()
       yield* TestClock.adjust(2_000)
       assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), [
         "Indeterminate",
@@ -391,8 +391,8 @@ it.effect("what stands in a batch behind a command that was given up is not done
         (node) => Effect.sync(() => cluster.join(index, node.dispatcher.localNode))
       )
     )
-    const [sender, owner, lender] = started
-    if (sender === undefined || owner === undefined || lender === undefined) return assert.fail("no node")
+    const [sender, owner, third] = started
+    if (sender === undefined || owner === undefined || third === undefined) return assert.fail("no node")
     yield* fund(sender, ["a0", "b1", "z2"], 100n)
     const batch = [transfer("b1", "z2", 60n, "out"), transfer("a0", "b1", 1n, "in")].map(toCommand)
     isLate = true
@@ -404,7 +404,7 @@ it.effect("what stands in a batch behind a command that was given up is not done
     if (first === undefined) return assert.fail("no command")
     const waiting = yield* Effect.forkChild(owner.dispatcher.localNode.dispatch([first], false))
     yield* TestClock.adjust(4_000)
-    cluster.join(2, lender.dispatcher.localNode)
+    cluster.join(2, third.dispatcher.localNode)
     yield* TestClock.adjust(4_000)
     assert.deepStrictEqual(
       (yield* Fiber.join(waiting)).map(({ _tag }) => _tag),

@@ -286,10 +286,10 @@ describe.each(stores)("three nodes", ({ store, url }) => {
           )
         }
         yield* eventually(
-          "every borrowed account is given back",
+          "every leased account is returned",
           Effect.map(
-            Effect.forEach(members, (member) => member.ask<{ borrowed: number }>({ _tag: "Stats" })),
-            (stats) => stats.every(({ borrowed }) => borrowed === 0)
+            Effect.forEach(members, (member) => member.ask<{ held: number }>({ _tag: "Stats" })),
+            (stats) => stats.every(({ held }) => held === 0)
           )
         )
         yield* invariantsHold

@@ -53,8 +53,8 @@ const elsewhere = (dispatch: Placing["dispatch"]): Placing => ({
   others: () => [],
   dispatch,
   head: () => Effect.never,
-  borrow: () => undefined,
-  giveBack: () => undefined
+  requestLease: () => undefined,
+  release: () => undefined
 })
 
 /**
@@ -318,7 +318,7 @@ it.effect(
         ...silentAt([]),
         owns: (account) => account.startsWith("near"),
         // The request for a lease is not answered.
-        borrow: () => () => {}
+        requestLease: () => () => {}
       }
       const node = yield* startNode("decides", { placement })
       const nths = Array.from({ length: 2_500 }, (_, nth) => nth)
@@ -403,7 +403,7 @@ it.effect("a command that waits in vain for an account is told which node did no
   }).pipe(scenario)
 )
 
-/** A node that is lent account far1 at once, and has one commit with it on its way, without an answer; and why a later transfer to it was late. */
+/** A node that leases account far1 at once, and has one commit with it on its way, without an answer; and why a later transfer to it was late. */
 const lateBehindLease = (holdUp: (faulty: FaultyStore) => void) =>
   Effect.gen(function* () {
     const before = yield* startNode("before")
@@ -411,7 +411,7 @@ const lateBehindLease = (holdUp: (faulty: FaultyStore) => void) =>
     const { head } = yield* before.dispatcher.localNode.headOf("far1" as AccountId) // a valid id
     yield* before.stop
     const { faulty, node } = yield* besideSilentWith({
-      borrow: (_account, _lease, reply) => {
+      requestLease: (_account, _lease, reply) => {
         reply(Exit.succeed({ head, waitedMs: 0, leaseMs: 60_000 }))
         return undefined
       }
@@ -431,16 +431,14 @@ const lateBehindLease = (holdUp: (faulty: FaultyStore) => void) =>
     return message
   })
 
-it.effect(
-  "one that waits behind a commit with an account that was lent is not told of the node that lent it",
-  () =>
-    Effect.gen(function* () {
-      const message = yield* lateBehindLease((faulty) => faulty.hold("commit"))
-      assert.include(
-        message,
-        "account far1: this node has it for other commands, which were not done within 10000 ms"
-      )
-    }).pipe(scenario)
+it.effect("one that waits behind a commit with a leased account is not told of the node that leased it", () =>
+  Effect.gen(function* () {
+    const message = yield* lateBehindLease((faulty) => faulty.hold("commit"))
+    assert.include(
+      message,
+      "account far1: this node has it for other commands, which were not done within 10000 ms"
+    )
+  }).pipe(scenario)
 )
 
 it.effect("but of what the store said of that commit", () =>
@@ -483,11 +481,11 @@ it.effect(
       const { head } = yield* before.dispatcher.localNode.headOf("far1" as AccountId) // a valid id
       yield* before.stop
       const { faulty, node } = yield* besideSilentWith({
-        borrow: (_account, _lease, reply) => {
+        requestLease: (_account, _lease, reply) => {
           reply(Exit.succeed({ head, waitedMs: 0, leaseMs: 60_000 }))
           return undefined
         },
-        giveBack: () => {
+        release: () => {
           throw new Error("a defect of the test")
         }
       })

@@ -5,7 +5,7 @@ import { TestClock } from "effect/testing"
 import { LeaseClient } from "../../src/actors/accounts/LeaseClient.ts"
 import { LedgerClock } from "../../src/actors/accounts/LedgerClock.ts"
 import { PendingCommand } from "../../src/actors/accounts/Lifecycle.ts"
-import { type BorrowReply, NotMine, Placement, type Placing } from "../../src/actors/accounts/Placement.ts"
+import { type LeaseReply, NotMine, Placement, type Placing } from "../../src/actors/accounts/Placement.ts"
 import { accountsOf } from "../../src/domain/Command.ts"
 import { Unavailable } from "../../src/domain/Errors.ts"
 import { emptyHead } from "../../src/domain/Head.ts"
@@ -28,7 +28,7 @@ const far = "far" as AccountId // a valid id
 
 /** A place with none but these accounts, whose requests for leases are answered by the test. */
 const place = (own: ReadonlyArray<string> = []) => {
-  const asked: Array<BorrowReply> = []
+  const asked: Array<LeaseReply> = []
   const returned: Array<string> = []
   let withdrawn = 0
   const placing: Placing = {
@@ -40,13 +40,13 @@ const place = (own: ReadonlyArray<string> = []) => {
     others: () => [],
     dispatch: () => Effect.succeed([]),
     head: () => Effect.never,
-    borrow: (_account, _lease, reply) => {
+    requestLease: (_account, _lease, reply) => {
       asked.push(reply)
       return () => {
         withdrawn++
       }
     },
-    giveBack: (_account, _lease, { _tag }) => {
+    release: (_account, _lease, { _tag }) => {
       returned.push(_tag)
       return undefined
     }
@@ -259,7 +259,7 @@ it.effect("nor do those that wait for many accounts of one node", () =>
     assert.lengthOf(refused, 20)
     for (const exit of refused)
       assert.deepInclude(yield* exit, { _tag: "Overloaded", what: "the node of the account" })
-    assert.isTrue(isAnotherWaiting, "another node lends what it has")
+    assert.isTrue(isAnotherWaiting, "another node leases what it has")
     assert.isTrue(Exit.isSuccess(near))
     assert.strictEqual((yield* Fiber.join(again))._tag, "Unavailable", "there is room again")
   }).pipe(Effect.provide([memoryStores, quiet]))

@@ -20,55 +20,55 @@ const account = () => {
     const command = toCommand(deposit("a", 1n))
     actor.wait(new PendingCommand(command, "hash", 5_000, accountsOf(command), () => turns.push(name)))
   }
-  const giveBack = (): void => actor.load(actor.committed)
-  return { actor, turns, ask, wait, giveBack }
+  const release = (): void => actor.load(actor.committed)
+  return { actor, turns, ask, wait, release }
 }
 
 it("an account goes to all nodes that asked before it left, and then its own commands have it", () => {
-  const { actor, turns, ask, wait, giveBack } = account()
+  const { actor, turns, ask, wait, release } = account()
   actor.pin()
   for (const node of ["n1", "n2", "n3"]) ask(node)
   wait("own 1")
   assert.deepStrictEqual(turns, [])
   actor.unpin()
   wait("own 2")
-  giveBack()
-  giveBack()
+  release()
+  release()
   assert.deepStrictEqual(turns, ["n1", "n2", "n3"])
-  giveBack()
+  release()
   assert.deepStrictEqual(turns, ["n1", "n2", "n3", "own 1", "own 2"])
   assert.strictEqual(actor.phase, "ready")
 })
 
 it("an account's own commands have it before a node that asked after it left", () => {
-  const { turns, ask, wait, giveBack } = account()
+  const { turns, ask, wait, release } = account()
   ask("n1")
   wait("own")
   ask("n2")
-  giveBack()
+  release()
   assert.deepStrictEqual(turns, ["n1", "own", "n2"])
   // The next turn begins anew: who asked during the last one was not there when it began.
   wait("own again")
   ask("n3")
-  giveBack()
+  release()
   assert.deepStrictEqual(turns, ["n1", "own", "n2", "own again", "n3"])
 })
 
 it("an account whose next node gave up goes home", () => {
-  const { actor, turns, ask, wait, giveBack } = account()
+  const { actor, turns, ask, wait, release } = account()
   actor.pin()
   ask("n1")
   ask("n2")
   actor.unpin()
   wait("own")
   actor.withdrawLeaseRequest("n2")
-  giveBack()
+  release()
   assert.deepStrictEqual(turns, ["n1", "own"])
   assert.strictEqual(actor.phase, "ready")
 })
 
 it("an account that is read again goes to its own commands first", () => {
-  const { actor, turns, ask, wait, giveBack } = account()
+  const { actor, turns, ask, wait, release } = account()
   actor.pin()
   ask("n1")
   ask("n2")
@@ -78,17 +78,17 @@ it("an account that is read again goes to its own commands first", () => {
   actor.invalidate()
   actor.load(emptyHead(id))
   assert.deepStrictEqual(turns, ["n1", "own", "n2"])
-  giveBack()
+  release()
   assert.strictEqual(actor.phase, "ready")
 })
 
 it("readers are told its head between two nodes that have it", () => {
-  const { actor, turns, ask, giveBack } = account()
+  const { actor, turns, ask, release } = account()
   actor.pin()
   ask("n1")
   ask("n2")
   actor.unpin()
   actor.addReader((head) => turns.push(Exit.isSuccess(head) ? "reader" : "no head"))
-  giveBack()
+  release()
   assert.deepStrictEqual(turns, ["n1", "reader", "n2"])
 })

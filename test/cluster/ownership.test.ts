@@ -385,7 +385,7 @@ describe("a node that ends", () => {
   )
 
   it.effect(
-    "leases nothing once it has settled all, so that no shard waits for new loans before it goes",
+    "leases nothing once it has settled all, so that no shard waits for new leases before it goes",
     () =>
       scenarios(
         Effect.gen(function* () {
@@ -393,16 +393,16 @@ describe("a node that ends", () => {
           const [first] = nodes
           yield* first.send(open("a-0"))
           const { localNode } = first.dispatcher
-          const borrow = (lease: string) =>
+          const request = (lease: string) =>
             Effect.callback<string>((resume) => {
-              localNode.lend("a-0" as AccountId, lease, (exit) =>
-                resume(Effect.succeed(Exit.isSuccess(exit) ? "lent" : "not mine"))
+              localNode.requestLease("a-0" as AccountId, lease, (exit) =>
+                resume(Effect.succeed(Exit.isSuccess(exit) ? "leased" : "not mine"))
               )
             })
-          assert.strictEqual(yield* borrow("before"), "lent")
+          assert.strictEqual(yield* request("before"), "leased")
           localNode.release("a-0" as AccountId, "before", { _tag: "Unchanged" })
           yield* localNode.close
-          assert.strictEqual(yield* borrow("after"), "not mine")
+          assert.strictEqual(yield* request("after"), "not mine")
         })
       )
   )

@@ -69,7 +69,7 @@ const seizing = (cluster: SimulatedCluster, seed: number) => {
 }
 
 describe("transfers in rings of five over three nodes", () => {
-  it.effect.each(seeds)("all go through, without a conflict and without a lapsed lease (seed %i)", (seed) =>
+  it.effect.each(seeds)("all go through, without a conflict and without an expired lease (seed %i)", (seed) =>
     Effect.gen(function* () {
       const cluster = new SimulatedCluster(3, 9)
       const nodes = yield* Effect.forEach([0, 1, 2], (index) =>
@@ -99,7 +99,7 @@ describe("transfers in rings of five over three nodes", () => {
       assert.deepStrictEqual(tally((yield* Fiber.join(running)).map(outcomeOf)), { Accepted: 400 })
       for (const { dispatcher } of nodes) {
         assert.strictEqual(dispatcher.stats().conflicts, 0)
-        assert.deepStrictEqual(dispatcher.localNode.leases(), { borrowed: 0, lapsed: 0 })
+        assert.deepStrictEqual(dispatcher.localNode.leases(), { held: 0, expired: 0 })
       }
       assert.deepStrictEqual(yield* invariantsOf(yield* EventStore), [])
     }).pipe(Effect.provide([memoryStores, quiet]))

@@ -9,7 +9,7 @@ import type { LocalNode } from "../../src/actors/commands/LocalNode.ts"
 import type { SingletonHost } from "../../src/actors/relay/Singletons.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { allShards } from "../../src/domain/Shard.ts"
-import { lendTo } from "../support/lending.ts"
+import { requestLeaseOf } from "../support/leaseRequests.ts"
 import { Domain, type Kernel } from "./Kernel.ts"
 import { lockMs } from "./limits.ts"
 import type { Counts, Weather } from "./Outside.ts"
@@ -172,18 +172,18 @@ export class Cluster {
           (error) => error === undelivered,
           moved
         ),
-      borrow: (account, lease) =>
+      requestLease: (account, lease) =>
         Effect.catchIf(
           this.#send(member, account, (local) => {
             this.#counts.add("path account leased")
-            return lendTo(local, account, lease)
+            return requestLeaseOf(local, account, lease)
           }),
           (error) => error === undelivered,
           moved
         ),
-      giveBack: (account, lease, given) =>
+      release: (account, lease, returned) =>
         Effect.ignore(
-          this.#send(member, account, (local) => Effect.sync(() => local.release(account, lease, given)))
+          this.#send(member, account, (local) => Effect.sync(() => local.release(account, lease, returned)))
         )
     }
   }

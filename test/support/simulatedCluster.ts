@@ -10,13 +10,13 @@ import type { LocalNode as LocalNodeService } from "../../src/actors/commands/Lo
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { allShards } from "../../src/domain/Shard.ts"
 import { defaultClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
-import { lendTo } from "./lending.ts"
+import { requestLeaseOf } from "./leaseRequests.ts"
 
 type LocalNode = LocalNodeService["Service"]
 
 /** A place whose leases are asked for by an effect, as a network needs that loses and delays messages. */
 interface SimulatedPlacing extends Placing {
-  readonly borrow: (id: AccountId, lease: string) => Effect.Effect<LeaseGrant, LeaseRefused>
+  readonly requestLease: (id: AccountId, lease: string) => Effect.Effect<LeaseGrant, LeaseRefused>
 }
 
 /** What may happen to a message. A request that is lost is sent again, as by the real cluster; a returned lease is not. */
@@ -110,12 +110,12 @@ export class SimulatedCluster {
           })
         ),
       head: (id) => this.#ask(id, (here) => here.head(id)),
-      borrow: (id, lease) => this.#ask(id, (here) => lendTo(here, id, lease)),
-      giveBack: (id, lease, given) =>
+      requestLease: (id, lease) => this.#ask(id, (here) => requestLeaseOf(here, id, lease)),
+      release: (id, lease, returned) =>
         Effect.suspend(() => {
           const fault = this.script()
-          const given_ = Effect.sync(() => this.#at(id)?.release(id, lease, given))
-          return fault === "lost" ? Effect.void : fault === "slow" ? Effect.delay(given_, slowMs) : given_
+          const released = Effect.sync(() => this.#at(id)?.release(id, lease, returned))
+          return fault === "lost" ? Effect.void : fault === "slow" ? Effect.delay(released, slowMs) : released
         })
     }
   }

@@ -12,12 +12,12 @@ import { CountByNode } from "./CountByNode.ts"
 import { LedgerClock } from "./LedgerClock.ts"
 import { AccountActor, type AccountLock, type PendingCommand, resumeAll } from "./Lifecycle.ts"
 import {
-  type BorrowReply,
-  type GivenBack,
   type LeaseGrant,
   type LeaseRefused,
+  type LeaseReply,
   type PeerBusy,
-  Placement
+  Placement,
+  type Returned
 } from "./Placement.ts"
 
 /** An account of another node, on which this one decides while the lease lasts. */
@@ -32,7 +32,7 @@ interface LeasedAccount {
   waiting: Array<PendingCommand>
   /** The head at the beginning of the lease; undefined until the account is here. */
   granted: Head | undefined
-  /** Takes the request for the lease back, where it is known how. */
+  /** Withdraws the request for the lease, where it is known how. */
   withdraw: (() => void) | undefined
   /** No command joins from here on, so that the owner gets the account back. */
   closesAtMs: number
@@ -125,13 +125,13 @@ const make = Effect.gen(function* () {
     }
     setWaiting(one, waiting)
     leased.set(account, one)
-    const reply: BorrowReply = (exit) => {
+    const reply: LeaseReply = (exit) => {
       if (Exit.isFailure(exit)) return void run(refused(one, exit))
       // Who carries the answer has others to carry, which a defect here must not keep from them.
       const begun = Result.try(() => begin(one, exit.value, now, nowWall))
       if (Result.isFailure(begun)) run(Effect.logError("a lease could not begin", begun.failure))
     }
-    const asked = placement.borrow(account, one.lease, reply)
+    const asked = placement.requestLease(account, one.lease, reply)
     if (Effect.isEffect(asked)) run(Effect.map(Effect.exit(asked), reply))
     else one.withdraw = asked
   }
@@ -141,8 +141,8 @@ const make = Effect.gen(function* () {
     })
   )
 
-  const giveBack = (account: AccountId, lease: string, given: GivenBack): void => {
-    const rest = placement.giveBack(account, lease, given)
+  const release = (account: AccountId, lease: string, returned: Returned): void => {
+    const rest = placement.release(account, lease, returned)
     if (rest !== undefined) run(rest)
   }
 
@@ -168,7 +168,7 @@ const make = Effect.gen(function* () {
   ) {
     const { actor, lease } = one
     // The owner may have granted it, with an answer that was lost.
-    giveBack(actor.id, lease, { _tag: "Unchanged" })
+    release(actor.id, lease, { _tag: "Unchanged" })
     const failure = Exit.isFailure(exit) ? Exit.findErrorOption(exit) : undefined
     if (failure?._tag === "Some" && failure.value._tag !== "NotMine") {
       const refusal = failure.value._tag === "PeerBusy" ? "PeerBusy" : Exit.fail(failure.value)
@@ -186,7 +186,7 @@ const make = Effect.gen(function* () {
     if (granted === undefined || one.isOpening || one.users.size > 0 || leased.get(actor.id) !== one) return
     leased.delete(actor.id)
     actor.evict()
-    giveBack(actor.id, one.lease, givenBack(one, granted))
+    release(actor.id, one.lease, returnOf(one, granted))
     const waiting = takeWaiting(one).filter(({ phase }) => phase !== "done")
     if (waiting.length > 0) ask(actor.id, waiting)
   }
@@ -260,7 +260,7 @@ const make = Effect.gen(function* () {
   })
 })
 
-const givenBack = ({ actor, isBroken }: LeasedAccount, granted: Head): GivenBack => {
+const returnOf = ({ actor, isBroken }: LeasedAccount, granted: Head): Returned => {
   // With something still being sent (this node is closing) only the log knows.
   if (isBroken || actor.uncommitted > 0) return { _tag: "Reload" }
   return actor.committed === granted ? { _tag: "Unchanged" } : { _tag: "Moved", head: actor.committed }

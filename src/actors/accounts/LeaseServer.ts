@@ -14,15 +14,15 @@ import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import { AccountRegistry, type LoadBar } from "./AccountRegistry.ts"
 import { LedgerClock } from "./LedgerClock.ts"
 import type { AccountActor } from "./Lifecycle.ts"
-import type { GivenBack, LeaseGrant } from "./Placement.ts"
+import type { LeaseGrant, Returned } from "./Placement.ts"
 
 /** How often leases are looked at, in milliseconds; one may last so much longer. */
 const lookMs = 50
 
 const noNodes: ReadonlySet<string> = new Set()
 
-/** The grant of a lease, or why there is none. */
-type LeaseReply = (granted: Exit.Exit<LeaseGrant, Unavailable> | "noMemory") => void
+/** Takes the grant of a lease, or why this node makes none. */
+type GrantReply = (granted: Exit.Exit<LeaseGrant, Unavailable> | "noMemory") => void
 
 interface Lease {
   readonly actor: AccountActor
@@ -36,11 +36,11 @@ export class LeaseServer extends Context.Service<
   {
     /**
      * Waits until nothing is pending on the account, then keeps all others from it until it is returned. `reply` is called
-     * once; calling what this returns takes the request back.
+     * once; calling what this returns withdraws the request.
      */
-    readonly lend: (account: AccountId, lease: string, reply: LeaseReply) => (() => void) | undefined
+    readonly requestLease: (account: AccountId, lease: string, reply: GrantReply) => (() => void) | undefined
     /** The other node returns the account. A lease that ended otherwise, or never was, is ignored. */
-    readonly release: (account: AccountId, lease: string, given: GivenBack) => void
+    readonly release: (account: AccountId, lease: string, returned: Returned) => void
     /** Leases that expired before the account was returned, since the start of the node. */
     readonly expired: () => number
   }
@@ -57,7 +57,7 @@ const make = Effect.gen(function* () {
   const clock = yield* LedgerClock
   const leases = new Map<string, Lease>()
   let expired = 0
-  const isLending = Latch.makeUnsafe(false)
+  const hasLeases = Latch.makeUnsafe(false)
 
   /** The account is read again once the other node can write to it no more. */
   const recover = (one: Lease): void => {
@@ -68,7 +68,7 @@ const make = Effect.gen(function* () {
     registry.reload(actor)
   }
 
-  const end = (one: Lease, given: GivenBack): void => {
+  const end = (one: Lease, returned: Returned): void => {
     const { actor, bar } = one
     // It may have been invalidated meanwhile, and even be loaded again: what the lease says is old then.
     const isWaiting =
@@ -76,16 +76,16 @@ const make = Effect.gen(function* () {
         ? actor.phase === "leased"
         : registry.barOn(actor) === bar && actor.phase === "loading"
     if (!isWaiting) return
-    if (given._tag === "Reload") {
+    if (returned._tag === "Reload") {
       // Only the log knows what became of it.
       if (bar === undefined) recover(one)
       return
     }
-    actor.load(given._tag === "Moved" ? given.head : actor.committed)
+    actor.load(returned._tag === "Moved" ? returned.head : actor.committed)
     if (bar !== undefined) registry.lift(bar)
   }
 
-  const lend: LeaseServer["Service"]["lend"] = (account, lease, reply) => {
+  const requestLease: LeaseServer["Service"]["requestLease"] = (account, lease, reply) => {
     const actor = registry.get(account, clock.elapsedUnsafe())
     if (actor === undefined) {
       reply("noMemory")
@@ -98,7 +98,7 @@ const make = Effect.gen(function* () {
       grant: (head) => {
         const now = clock.elapsedUnsafe()
         leases.set(lease, { actor, untilMs: now + leaseMs, bar: undefined })
-        isLending.openUnsafe()
+        hasLeases.openUnsafe()
         reply(Exit.succeed({ head, waitedMs: now - askedAt, leaseMs }))
       }
     })
@@ -116,8 +116,8 @@ const make = Effect.gen(function* () {
     }
   })
   const awaitSome = Effect.suspend(() => {
-    if (leases.size === 0) isLending.closeUnsafe()
-    return isLending.await
+    if (leases.size === 0) hasLeases.closeUnsafe()
+    return hasLeases.await
   })
   yield* awaitSome.pipe(
     Effect.andThen(Effect.sleep(lookMs)),
@@ -128,14 +128,14 @@ const make = Effect.gen(function* () {
   )
 
   return LeaseServer.of({
-    lend,
-    release: (account, lease, given) => {
+    requestLease,
+    release: (account, lease, returned) => {
       // The request may have come twice, when its first answer was lost: no node waits for the second.
       registry.peek(account)?.withdrawLeaseRequest(lease)
       const found = leases.get(lease)
       if (found === undefined) return
       leases.delete(lease)
-      end(found, given)
+      end(found, returned)
     },
     expired: () => expired
   })

@@ -588,7 +588,7 @@ export class AccountActor {
   #pins = 0
   #leaseRequests: ReadonlyArray<LeaseRequest> = none
   /** How many further nodes have it before its own commands do: those that asked before it left; undefined while it is at home. */
-  #lendsLeft: number | undefined = undefined
+  #leasesLeft: number | undefined = undefined
   #batch: CommitBatch | undefined = undefined
   #blockedAtScan = 0
   #mailbox: Array<PendingCommand> | undefined = undefined
@@ -703,8 +703,8 @@ export class AccountActor {
     const isReturned = this.#phase === "leased"
     this.#committed = head
     this.#speculative = head
-    if (!isReturned || this.#lendsLeft === undefined || this.#lendsLeft === 0) return this.#becomeReady()
-    this.#lendsLeft--
+    if (!isReturned || this.#leasesLeft === undefined || this.#leasesLeft === 0) return this.#becomeReady()
+    this.#leasesLeft--
     this.#phase = "leasing"
     this.tellReaders()
     this.offerLease()
@@ -735,7 +735,7 @@ export class AccountActor {
   /** What waits for it is executed, in order; then it may be leased. */
   #becomeReady(): void {
     this.#phase = "ready"
-    this.#lendsLeft = undefined
+    this.#leasesLeft = undefined
     const mailbox = this.#mailbox
     this.#mailbox = undefined
     const resumed = resumeAll(mailbox ?? none)
@@ -807,7 +807,7 @@ export class AccountActor {
     if (this.#phase !== "leasing" || this.#uncommitted + this.#pins > 0) return
     const [request, ...others] = this.#leaseRequests
     this.#leaseRequests = others
-    this.#lendsLeft ??= others.length
+    this.#leasesLeft ??= others.length
     this.#phase = "leased"
     request?.grant(this.#committed)
   }

@@ -45,8 +45,8 @@ export const LeaseGrant = Schema.Struct({
 export type LeaseGrant = typeof LeaseGrant.Type
 
 /** How a leased account is returned. `Reload`: the node does not know what the log holds. */
-export const GivenBack = Schema.TaggedUnion({ Unchanged: {}, Moved: { head: HeadSent }, Reload: {} })
-export type GivenBack = typeof GivenBack.Type
+export const Returned = Schema.TaggedUnion({ Unchanged: {}, Moved: { head: HeadSent }, Reload: {} })
+export type Returned = typeof Returned.Type
 
 /** Why an account is not leased: it is not there, its log is broken or not to be read, or memory is full. */
 export const LeaseRefused = Schema.Union([NotMine, Unavailable, Overloaded])
@@ -62,10 +62,10 @@ export interface OtherNode {
 }
 
 /** Takes the grant of a lease, or why there is none. */
-export type BorrowReply = (granted: Exit.Exit<LeaseGrant, LeaseRefused | PeerBusy>) => void
+export type LeaseReply = (granted: Exit.Exit<LeaseGrant, LeaseRefused | PeerBusy>) => void
 
-/** See `Placing.borrow`. */
-type Borrowing = Effect.Effect<LeaseGrant, LeaseRefused | PeerBusy> | (() => void) | undefined
+/** See `Placing.requestLease`. */
+type RequestUnderWay = Effect.Effect<LeaseGrant, LeaseRefused | PeerBusy> | (() => void) | undefined
 
 export interface Placing {
   /** No other node is known to this one: whatever wrote to the log before was an earlier life of it. */
@@ -91,13 +91,13 @@ export interface Placing {
   ) => Effect.Effect<ReadonlyArray<Answer>, Unavailable | PeerBusy>
   readonly head: (account: AccountId) => Effect.Effect<ToldHead, NotMine | Unavailable>
   /**
-   * Leases an account from its owner; waits for its turn. Give it back, even if it was refused: the answer with the grant may be lost. Either
+   * Leases an account from its owner; waits for its turn. Release it, even if it was refused: the answer with the grant may be lost. Either
    * calls `reply` once, perhaps before this returns, and returns how to withdraw the request (what is granted all the same expires); or
    * returns the effect that asks. Nodes ask without a fiber, because each transaction over two of them needs a lease.
    */
-  readonly borrow: (account: AccountId, lease: string, reply: BorrowReply) => Borrowing
+  readonly requestLease: (account: AccountId, lease: string, reply: LeaseReply) => RequestUnderWay
   /** May be lost: then the lease expires. Returns what remains to be run, where the return was not said at once. */
-  readonly giveBack: (account: AccountId, lease: string, given: GivenBack) => Effect.Effect<void> | undefined
+  readonly release: (account: AccountId, lease: string, returned: Returned) => Effect.Effect<void> | undefined
 }
 
 const notMine = Effect.fail(new NotMine())
@@ -116,8 +116,8 @@ const alone: Placing = {
   others: () => [],
   dispatch: (_, commands) => Effect.succeed(commands.map(() => Answer.make({ _tag: "Moved" }))),
   head: () => notMine,
-  borrow: () => notMine,
-  giveBack: () => undefined
+  requestLease: () => notMine,
+  release: () => undefined
 }
 
 /** Of a node that takes no commands: callers are told that it owns no account. */

@@ -30,6 +30,7 @@ export const layer = (node: string, address: string) =>
 
       const status = Effect.sync((): NodeStatus => {
         const { committed, conflicts, inFlight, residents } = dispatcher.stats()
+        const { held, expired } = here.leases()
         const owned = shards.owned.flatMap((isOwned, shard) => (isOwned ? [shard] : []))
         return {
           node,
@@ -39,7 +40,8 @@ export const layer = (node: string, address: string) =>
           inFlight,
           committed,
           conflicts,
-          ...here.leases()
+          borrowed: held,
+          lapsed: expired
         }
       })
 

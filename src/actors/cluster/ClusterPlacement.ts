@@ -66,15 +66,15 @@ const makePlacing = Effect.gen(function* () {
         // A question is not refused for want of memory.
         Effect.catchTag("Overloaded", () => moving)
       ),
-    borrow: (account, lease, reply) =>
+    requestLease: (account, lease, reply) =>
       peers.ask(shardOfAccount(account), { _tag: "Borrow", account, lease }, (answer) =>
         reply(grantOf(answer))
       ),
-    giveBack: (account, lease, given) => {
-      const request: PeerNotice = { _tag: "GiveBack", account, lease, given }
+    release: (account, lease, returned) => {
+      const request: PeerNotice = { _tag: "GiveBack", account, lease, given: returned }
       if (peers.tell(shardOfAccount(account), request)) return undefined
       return ask(account, request).pipe(
-        Effect.catchCause((cause) => Effect.logDebug("an account was not given back", cause)),
+        Effect.catchCause((cause) => Effect.logDebug("a leased account was not returned", cause)),
         Effect.asVoid
       )
     }

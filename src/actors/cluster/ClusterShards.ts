@@ -18,9 +18,9 @@ export const NodeStatus = Schema.Struct({
   /** Accounts in memory. */
   actors: Schema.Int,
   inFlight: Schema.Int,
-  /** Accounts of others that it decides on just now. */
+  /** Accounts that it holds on lease from others, or has asked for. */
   borrowed: Schema.Int,
-  /** Accounts it lent and did not get back in time. */
+  /** Accounts it leased to others that were not returned in time. */
   lapsed: Schema.Int,
   committed: Schema.Int,
   /** Accounts that another writer wrote to while this node believed to own them. */

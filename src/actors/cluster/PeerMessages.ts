@@ -5,7 +5,7 @@
 import { Data, Effect, Exit, Result, Schema } from "effect"
 import { Command } from "../../domain/Command.ts"
 import { AccountId, Instant } from "../../domain/Ids.ts"
-import { Answer, GivenBack, HeadSent, LeaseGrant, LeaseRefused, NotMine } from "../accounts/Placement.ts"
+import { Answer, HeadSent, LeaseGrant, LeaseRefused, NotMine, Returned } from "../accounts/Placement.ts"
 import type { LocalNode } from "../commands/LocalNode.ts"
 
 /** What one node asks of the owner of a shard. */
@@ -14,7 +14,7 @@ export const PeerRequest = Schema.TaggedUnion({
   Dispatch: { commands: Schema.Array(Command), isAgain: Schema.optionalKey(Schema.Boolean) },
   Head: { account: AccountId },
   Borrow: { account: AccountId, lease: Schema.String },
-  GiveBack: { account: AccountId, lease: Schema.String, given: GivenBack }
+  GiveBack: { account: AccountId, lease: Schema.String, given: Returned }
 })
 export type PeerRequest = typeof PeerRequest.Type
 
@@ -70,7 +70,7 @@ export const weightOf = (request: PeerRequest): number => {
     // One without commands is answered too.
     case "Dispatch":
       return Math.max(1, request.commands.length)
-    // What gives an account back must pass where nothing else does, and is bounded by what was lent.
+    // What returns an account must pass where nothing else does, and is bounded by what was leased.
     case "GiveBack":
       return 0
     default:
@@ -116,7 +116,7 @@ export const answerRequest = (
         onFailure: refused
       })
     case "Borrow":
-      return here.lend(request.account, request.lease, (granted) =>
+      return here.requestLease(request.account, request.lease, (granted) =>
         respond(
           Exit.isSuccess(granted)
             ? { _tag: "Lent", loan: granted.value }

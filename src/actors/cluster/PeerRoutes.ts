@@ -46,8 +46,8 @@ export class PeerRoutes {
   /** The names of the nodes that said last of a shard that it is theirs, connected or not. */
   readonly #names = new Map<number, string>()
   /** Of each lease that this node asked for and has not returned, the node that was asked. */
-  readonly #lenders = new Map<string, PeerConversation>()
-  readonly #borrowing = new Map<number, Set<Asked>>()
+  readonly #leasedFrom = new Map<string, PeerConversation>()
+  readonly #leaseRequests = new Map<number, Set<Asked>>()
   readonly #waiting = new Map<number, Set<Waiting>>()
   #waitingCount = 0
 
@@ -80,7 +80,7 @@ export class PeerRoutes {
   /** Says what needs no answer to the node that it is for. False where that is not known, or has to be asked. */
   tell(shard: number, request: PeerNotice): boolean {
     const isSaid = this.#homeOf(shard, request)?.tell(request) ?? false
-    if (isSaid) this.#lenders.delete(request.lease)
+    if (isSaid) this.#leasedFrom.delete(request.lease)
     return isSaid
   }
 
@@ -89,8 +89,8 @@ export class PeerRoutes {
    * waiting for the account. The next owner of the shard would know of no such lease.
    */
   #homeOf(shard: number, request: PeerRequest): PeerConversation | undefined {
-    const lender = request._tag === "GiveBack" ? this.#lenders.get(request.lease) : undefined
-    return lender ?? this.#homes.get(shard)
+    const owner = request._tag === "GiveBack" ? this.#leasedFrom.get(request.lease) : undefined
+    return owner ?? this.#homes.get(shard)
   }
 
   #ask(
@@ -99,12 +99,12 @@ export class PeerRoutes {
     request: PeerRequest,
     resume: Resume
   ): (() => void) | undefined {
-    if (request._tag === "GiveBack") this.#lenders.delete(request.lease)
+    if (request._tag === "GiveBack") this.#leasedFrom.delete(request.lease)
     if (request._tag !== "Borrow") return home.ask(request, resume)
-    this.#lenders.set(request.lease, home)
+    this.#leasedFrom.set(request.lease, home)
     const asked: Asked = { home, request, resume, forget: undefined }
-    const all = this.#borrowing.get(shard) ?? new Set()
-    this.#borrowing.set(shard, all)
+    const all = this.#leaseRequests.get(shard) ?? new Set()
+    this.#leaseRequests.set(shard, all)
     all.add(asked)
     asked.forget = home.ask(request, (answer) => {
       if (this.#end(shard, asked)) resume(answer)
@@ -116,18 +116,18 @@ export class PeerRoutes {
 
   /** False where it has ended before. */
   #end(shard: number, asked: Asked): boolean {
-    const all = this.#borrowing.get(shard)
+    const all = this.#leaseRequests.get(shard)
     if (all?.delete(asked) !== true) return false
-    if (all.size === 0) this.#borrowing.delete(shard)
+    if (all.size === 0) this.#leaseRequests.delete(shard)
     return true
   }
 
   /**
    * Ends the requests for leases that are put to another node than this one, which owns the shard now: their home may stand still, and has
-   * nothing to lend any more. What it lends all the same is given back to it.
+   * nothing to lease any more. What it leases all the same is returned to it.
    */
-  #endBorrowing(shard: number, owner: PeerConversation | undefined): void {
-    for (const asked of [...(this.#borrowing.get(shard) ?? [])]) {
+  #endLeaseRequests(shard: number, owner: PeerConversation | undefined): void {
+    for (const asked of [...(this.#leaseRequests.get(shard) ?? [])]) {
       if (asked.home === owner || !this.#end(shard, asked)) continue
       asked.forget?.()
       asked.resume(Exit.succeed(notOwned(asked.request)))
@@ -160,7 +160,7 @@ export class PeerRoutes {
     for (const [shard, isOwned] of owned.entries()) {
       if (!isOwned) continue
       this.#homes.set(shard, home)
-      this.#endBorrowing(shard, home)
+      this.#endLeaseRequests(shard, home)
       if (name !== undefined) this.#names.set(shard, name)
     }
     for (const [shard, all] of [...this.#waiting]) {
@@ -185,13 +185,13 @@ export class PeerRoutes {
   /** The connection to a node is over. */
   forget(home: PeerConversation): void {
     for (const [shard, known] of this.#homes) if (known === home) this.#homes.delete(shard)
-    for (const [lease, lender] of this.#lenders) if (lender === home) this.#lenders.delete(lease)
+    for (const [lease, owner] of this.#leasedFrom) if (owner === home) this.#leasedFrom.delete(lease)
   }
 
   /** Called from time to time, and when this node was given shards: answers those that have waited for long enough. */
   look(): void {
-    for (const shard of [...this.#borrowing.keys()])
-      if (this.#owned[shard] === true) this.#endBorrowing(shard, undefined)
+    for (const shard of [...this.#leaseRequests.keys()])
+      if (this.#owned[shard] === true) this.#endLeaseRequests(shard, undefined)
     for (const [shard, all] of [...this.#waiting]) {
       for (const waiting of [...all]) {
         if (++waiting.looks < looksMax && this.#owned[shard] !== true) continue

@@ -538,7 +538,7 @@ class Executor {
   #decideAgain(commands: ReadonlyArray<PendingCommand>): void {
     this.#lineUp(commands)
     for (const command of commands) command.releaseLocks()
-    // An account is lent at once where another node waits for it: what that one holds may be waited for here.
+    // An account is leased at once where another node waits for it: what that one holds may be waited for here.
     for (const command of commands) this.#noteSettled(command)
     const isOver = ({ attempts }: PendingCommand) => attempts > this.#limits.redecideMax
     for (const command of commands.filter(isOver)) {

@@ -74,10 +74,10 @@ export class LocalNode extends Context.Service<
     /** The same, for another node: not while this one closes. */
     readonly head: (account: AccountId) => Effect.Effect<ToldHead, NotMine | Unavailable>
     /**
-     * Leases an account to another node, in its turn. `reply` is called once; calling what this returns takes the request
-     * back. No fiber, since most of what nodes ask of each other comes this way.
+     * Leases an account to another node, in its turn. `reply` is called once; calling what this returns withdraws the
+     * request. No fiber, since most of what nodes ask of each other comes this way.
      */
-    readonly lend: (
+    readonly requestLease: (
       account: AccountId,
       lease: string,
       reply: (granted: Exit.Exit<LeaseGrant, LeaseRefused>) => void
@@ -94,10 +94,10 @@ export class LocalNode extends Context.Service<
      */
     readonly leave: (shards: ReadonlySet<number>) => Effect.Effect<boolean>
     /**
-     * `borrowed`: accounts of other nodes that this one decides on just now, or waits for; `lapsed`: accounts that
+     * `held`: accounts of other nodes that this one decides on just now, or waits for; `expired`: accounts that
      * were leased to others and not returned in time, since the start.
      */
-    readonly leases: () => { readonly borrowed: number; readonly lapsed: number }
+    readonly leases: () => { readonly held: number; readonly expired: number }
     /** Takes no further command, and waits until every admitted one is answered. */
     readonly close: Effect.Effect<void>
   }
@@ -134,11 +134,13 @@ const make = Effect.gen(function* () {
       else reply({ _tag: "Moved" })
     },
     // Also while this node settles what it has admitted: that may wait for what a command of the node that asks holds. Not once all is
-    // settled: each shard that is to be left would wait for loans made meanwhile.
-    lend: yield* makeLend((account) => placement.owns(account) && !(inFlight.isClosing && inFlight.isIdle)),
+    // settled: each shard that is to be left would wait for leases granted meanwhile.
+    requestLease: yield* makeRequestLease(
+      (account) => placement.owns(account) && !(inFlight.isClosing && inFlight.isIdle)
+    ),
     release: leaseServer.release,
     enter: (shard, { isClean, strangers }) => {
-      // Its holder may have been certain of it for the time of a lease after its lock had gone (HeldLocks.ts), and lent an account then.
+      // Its holder may have been certain of it for the time of a lease after its lock had gone (HeldLocks.ts), and leased an account then.
       if (!isClean) registry.bar({ on: shard, leaseMs: 2 * cluster.leaseMs, strangers })
       registry.invalidate(shard)
       leaseClient.invalidateShard(shard)
@@ -155,7 +157,7 @@ const make = Effect.gen(function* () {
         Effect.timeoutOption(cluster.drainMs),
         Effect.map((drained) => Option.isSome(drained) && ![...shards].some(registry.isBarred))
       ),
-    leases: () => ({ borrowed: leaseClient.size(), lapsed: leaseServer.expired() }),
+    leases: () => ({ held: leaseClient.size(), expired: leaseServer.expired() }),
     close: Effect.suspend(() => {
       inFlight.close()
       return deadlines.drain
@@ -164,16 +166,16 @@ const make = Effect.gen(function* () {
 })
 
 /** Leases accounts that `owns` says are this node's to tell. */
-const makeLend = Effect.fnUntraced(function* (owns: (account: AccountId) => boolean) {
+const makeRequestLease = Effect.fnUntraced(function* (owns: (account: AccountId) => boolean) {
   const cluster = yield* ClusterConfig
   const leaseServer = yield* LeaseServer
   const admission = yield* AdmissionControl
-  const lend: LocalNode["Service"]["lend"] = (account, lease, reply) => {
+  const requestLease: LocalNode["Service"]["requestLease"] = (account, lease, reply) => {
     if (!owns(account)) {
       reply(notMineExit)
       return undefined
     }
-    return leaseServer.lend(account, lease, (granted) => {
+    return leaseServer.requestLease(account, lease, (granted) => {
       if (granted === "noMemory")
         return reply(admission.overloaded("memory for accounts", cluster.leaseMs).exit)
       if (Exit.isFailure(granted) || owns(account)) return reply(granted)
@@ -182,7 +184,7 @@ const makeLend = Effect.fnUntraced(function* (owns: (account: AccountId) => bool
       reply(notMineExit)
     })
   }
-  return lend
+  return requestLease
 })
 
 const openCommit = "a commit of the account is on its way, and whether it has landed is not known yet"

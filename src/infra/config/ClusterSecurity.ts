@@ -1,5 +1,5 @@
 /**
- * Who may speak on the nodes' port. Behind it accounts are lent and commands are taken without a token, so beyond loopback
+ * Who may speak on the nodes' port. Behind it accounts are leased and commands are taken without a token, so beyond loopback
  * a node must show that it holds the cluster's secret; TLS keeps what is said from those who listen on the wire.
  */
 import { createSecureContext } from "node:tls"

@@ -4,8 +4,12 @@ import type { LeaseGrant, LeaseRefused } from "../../src/actors/accounts/Placeme
 import type { LocalNode } from "../../src/actors/commands/LocalNode.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 
-export const lendTo = (here: Pick<LocalNode["Service"], "lend">, account: AccountId, lease: string) =>
+export const requestLeaseOf = (
+  here: Pick<LocalNode["Service"], "requestLease">,
+  account: AccountId,
+  lease: string
+) =>
   Effect.callback<LeaseGrant, LeaseRefused>((resume) => {
-    const withdraw = here.lend(account, lease, resume)
+    const withdraw = here.requestLease(account, lease, resume)
     return withdraw === undefined ? undefined : Effect.sync(withdraw)
   })
