@@ -399,7 +399,7 @@ it.effect("what stands in a batch behind a command that was given up is not done
     cluster.cutOff(2)
     const sent = yield* Effect.forkChild(sender.dispatcher.dispatchMany(batch))
     yield* TestClock.adjust(8_000)
-    // It has it now, and waits for an account that no node lends just then.
+    // It has it now, and waits for an account that no node leases to it just then.
     const [first] = batch
     if (first === undefined) return assert.fail("no command")
     const waiting = yield* Effect.forkChild(owner.dispatcher.localNode.dispatch([first], false))

@@ -168,8 +168,8 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "an accepted id with another body is answered the first receipt, from the log",
     file: `${commands}/Deduplication.ts`,
-    from: "const isSame = outcome.commandHash === command.commandHash",
-    to: "const isSame = outcome.commandHash !== ''"
+    from: "const isSame = commandHash === command.commandHash",
+    to: "const isSame = commandHash !== ''"
   },
   {
     name: "a command joins another one of its id that is under way",

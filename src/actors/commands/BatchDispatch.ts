@@ -16,7 +16,7 @@ import { CommandExecutor } from "./CommandExecutor.ts"
 import { Deduplication } from "./Deduplication.ts"
 import { Forwarding, pick } from "./Forwarding.ts"
 import { InFlightCommands } from "./InFlightCommands.ts"
-import { LocalNode, Outcomes } from "./LocalNode.ts"
+import { LocalNode, Replies } from "./LocalNode.ts"
 import { isReversal, type ReversalDispatch } from "./ReversalDispatch.ts"
 
 /** Commands of one batch that are submitted, or sent, at once. */
@@ -31,7 +31,7 @@ type Commands = ReadonlyArray<Command>
 
 /** Commands of a batch that were submitted here, at `sentAtMs`. */
 interface Chunk {
-  readonly submitted: Outcomes
+  readonly submitted: Replies
   readonly sentAtMs: number
 }
 
@@ -50,9 +50,9 @@ const makeWithhold = Effect.fnUntraced(function* (reversals: ReversalDispatch) {
   const inFlight = yield* InFlightCommands.Service
   return (commands: Commands, batch: BatchUnderWay) =>
     Effect.suspend(() => {
-      const outcomes = new Outcomes(commands.length, clock.elapsedUnsafe)
+      const replies = new Replies(commands.length, clock.elapsedUnsafe)
       for (const [nth, command] of commands.entries()) {
-        const reply = outcomes.replyTo(nth)
+        const reply = replies.replyTo(nth)
         if (isReversal(command)) reply(reversals.refuse(command, withheld.error))
         else if (deduplication.isSettled(command)) executor.submit(command, reply, "Host", batch.waitsUntilMs)
         else {
@@ -60,7 +60,7 @@ const makeWithhold = Effect.fnUntraced(function* (reversals: ReversalDispatch) {
           reply(withheld.exit)
         }
       }
-      return Effect.flatMap(outcomes.all, outcomesOf)
+      return Effect.flatMap(replies.all, outcomesOf)
     })
 })
 

@@ -475,8 +475,8 @@ class Executor {
    * Each also behind one that throws, a bug of this program: they are in no batch any more, so no other step would answer them with what is
    * known of them. Answers the first of what they threw.
    */
-  #each(commands: ReadonlyArray<PendingCommand>, step: (command: PendingCommand) => void): Outcome {
-    let all: Outcome = Result.void
+  #each(commands: ReadonlyArray<PendingCommand>, step: (command: PendingCommand) => void): Steps {
+    let all: Steps = Result.void
     for (const command of commands) {
       const done = Result.try(() => step(command))
       if (Result.isSuccess(done)) continue
@@ -558,11 +558,11 @@ class Executor {
 }
 
 /** What came of steps that are all taken, whatever one of them throws. */
-type Outcome = Result.Result<void, unknown>
+type Steps = Result.Result<void, unknown>
 
 /** Throws the first of what they threw. */
-const throwFirst = (...outcomes: ReadonlyArray<Outcome>): void => {
-  for (const outcome of outcomes) Result.getOrThrow(outcome)
+const throwFirst = (...all: ReadonlyArray<Steps>): void => {
+  for (const steps of all) Result.getOrThrow(steps)
 }
 
 /** There would never be room for all of them at once, however long its caller waits. */

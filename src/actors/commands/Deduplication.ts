@@ -17,8 +17,8 @@ import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
 import { explained, isUnexplained } from "./HoldOutcome.ts"
 import { InFlightCommands } from "./InFlightCommands.ts"
 import { Lookups } from "./Lookups.ts"
-import { type Outcome, startReadingRest } from "./OutcomesInLog.ts"
-import { ReceiptCache } from "./ReceiptCache.ts"
+import { startReadingRest } from "./OutcomesInLog.ts"
+import { type KeptReceipt, ReceiptCache } from "./ReceiptCache.ts"
 
 const lookupMax = 1_000
 const retryMs = 200
@@ -117,13 +117,11 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
   let pending: Array<PendingCommand> = []
   let trouble: string | undefined
 
-  const tell = (command: PendingCommand, outcome: Outcome): void => {
-    const isSame = outcome.commandHash === command.commandHash
+  const tell = (command: PendingCommand, { commandHash, receipt }: KeptReceipt): void => {
+    const isSame = commandHash === command.commandHash
     // Another command's accounts are not those that a repeat of the accepted one names, though both may write to the same.
-    recent.keep(outcome.commandHash, outcome.receipt, isSame ? accountsOf(command.command) : [])
-    command.resume(
-      isSame ? Exit.succeed({ ...outcome.receipt, replayed: true }) : reused(command.command.commandId)
-    )
+    recent.keep(commandHash, receipt, isSame ? accountsOf(command.command) : [])
+    command.resume(isSame ? Exit.succeed({ ...receipt, replayed: true }) : reused(command.command.commandId))
   }
 
   const rest = yield* startReadingRest(tell)

@@ -55,9 +55,9 @@ export class LocalNode extends Context.Service<
     readonly owns: (account: AccountId) => boolean
     /**
      * Submits commands in order, each of which is decided after those before it, and after those of an earlier call with the same order;
-     * their outcomes are still to be waited for.
+     * their replies are still to be waited for.
      */
-    readonly submitAll: (commands: ReadonlyArray<Command>, sender: Sender) => Effect.Effect<Outcomes>
+    readonly submitAll: (commands: ReadonlyArray<Command>, sender: Sender) => Effect.Effect<Replies>
     /** One command of another node, in the same way; `Moved` where its first account is not of this node. */
     readonly decide: (command: Command, reply: (answer: Answer) => void) => void
     /**
@@ -311,7 +311,7 @@ const makeSubmitAll = Effect.fnUntraced(function* (
   const { waitsForId, submitKnown } = yield* makeStuck
 
   return Effect.fnUntraced(function* (commands: ReadonlyArray<Command>, sender: Sender) {
-    const outcomes = new Outcomes(commands.length, clock.elapsedUnsafe)
+    const replies = new Replies(commands.length, clock.elapsedUnsafe)
     /**
      * Of each account the last submitted command that is still loading; not those in a KeptOrder line, for which later ones wait in the
      * executor.
@@ -329,17 +329,17 @@ const makeSubmitAll = Effect.fnUntraced(function* (
         for (const before of undecidedBefore(command, undecided)) yield* patience.waitFor(before)
       if (patience.isOver && (hasToWait(command, undecided) || waitsForId(command))) {
         const sinceMs = clock.elapsedUnsafe()
-        const pending = submitKnown(command, outcomes.replyTo(nth), sender)
+        const pending = submitKnown(command, replies.replyTo(nth), sender)
         if (pending?.phase === "loading")
           for (const id of pending.accounts) undecided.set(id, { pending, sinceMs })
         continue
       }
       for (let pause = pauseBefore(command); pause !== undefined; pause = pauseBefore(command)) yield* pause
       const sinceMs = clock.elapsedUnsafe()
-      const pending = executor.submit(command, outcomes.replyTo(nth), sender)
+      const pending = executor.submit(command, replies.replyTo(nth), sender)
       if (pending !== undefined && isContested(command, pending)) {
         // It may be decided yet, once the other is refused: what follows it must not overtake it on its accounts.
-        yield* outcomes.answered(nth)
+        yield* replies.answered(nth)
         patience.noteWait(sinceMs)
         continue
       }
@@ -366,7 +366,7 @@ const makeSubmitAll = Effect.fnUntraced(function* (
     }
     // What its caller submits next must not overtake them.
     for (const { pending } of undecided.values()) yield* decided(pending)
-    return outcomes
+    return replies
   })
 })
 
@@ -435,11 +435,11 @@ const makeDispatch = Effect.fnUntraced(function* (
       commands.filter((_, index) => isDecided(index)),
       { arrivals, order: new KeptOrder() }
     )
-    const outcomes = yield* submitted.all
+    const exits = yield* submitted.all
     let next = 0
     return commands.map((command, index): Answer => {
-      const outcome = isDecided(index) ? outcomes[next++] : undefined
-      if (outcome !== undefined) return answerTo(command, outcome)
+      const exit = isDecided(index) ? exits[next++] : undefined
+      if (exit !== undefined) return answerTo(command, exit)
       return isOurs[index] === true ? { _tag: "Unknown" } : moved
     })
   })
@@ -465,12 +465,12 @@ const makeOvertakenIn = Effect.gen(function* () {
 type Resume<A> = (effect: Effect.Effect<A>) => void
 
 /**
- * The outcomes of commands that are submitted together. A fiber waits once for all of them, which costs as much as for one.
+ * The replies to commands that are submitted together. A fiber waits once for all of them, which costs as much as for one.
  *
  * It keeps how the fiber is resumed, and no function of its own: one that is assigned to a field V8 makes in the old heap at once, so that all
  * receipts which it refers to are copied there, too.
  */
-export class Outcomes {
+export class Replies {
   readonly #exits: Array<CommandExit>
   #open: number
   #awaited: { readonly nth: number; readonly resume: Resume<void> } | undefined

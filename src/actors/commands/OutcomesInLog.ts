@@ -4,7 +4,7 @@
  * for that.
  */
 import { Effect, Latch, Result } from "effect"
-import type { Position, Posting, Receipt } from "../../domain/Receipt.ts"
+import type { Position, Posting } from "../../domain/Receipt.ts"
 import { printToken } from "../../domain/Receipt.ts"
 import { boundBy, decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
@@ -12,16 +12,11 @@ import { PartSize } from "../../infra/eventstore/PartSize.ts"
 import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import type { PendingCommand } from "../accounts/Lifecycle.ts"
 import { furtherPositions } from "./Originals.ts"
+import type { KeptReceipt } from "./ReceiptCache.ts"
 
 /** Rows of one query: what was written to them, the metadata of a journal in each leg say, may come to some megabytes. */
 const rowsMax = 1_000
 const retryMs = 200
-
-/** What was accepted under an id. */
-export interface Outcome {
-  readonly commandHash: string
-  readonly receipt: Receipt
-}
 
 /** A command whose id the log has, with the first event of that id, and where its others stand. */
 interface Landed {
@@ -30,9 +25,9 @@ interface Landed {
   readonly further: ReadonlyArray<Position>
 }
 
-/** Starts the fiber that reads the rest of what landed; each command is told its outcome once. */
+/** Starts the fiber that reads the rest of what landed; each command is told its first receipt once. */
 export const startReadingRest = Effect.fnUntraced(function* (
-  tell: (command: PendingCommand, outcome: Outcome) => void
+  tell: (command: PendingCommand, found: KeptReceipt) => void
 ) {
   const store = yield* EventStore
   const wake = Latch.makeUnsafe(false)
@@ -67,7 +62,7 @@ export const startReadingRest = Effect.fnUntraced(function* (
     trouble = undefined
     for (const { command, first, further } of part) {
       const postings = further.flatMap((position) => found.get(keyOf(position)) ?? [])
-      tell(command, outcomeOf(first, postings))
+      tell(command, keptReceiptOf(first, postings))
     }
   })
   yield* readSome.pipe(goesOn("reading outcomes"), Effect.forever, Effect.forkScoped)
@@ -76,7 +71,7 @@ export const startReadingRest = Effect.fnUntraced(function* (
     /** `first` is the first event under the command's id: it will not be decided, and its outcome is read. */
     read: (command: PendingCommand, first: StoredEvent): void => {
       const further = furtherPositionsOf(first)
-      if (further.length === 0) return tell(command, outcomeOf(first, []))
+      if (further.length === 0) return tell(command, keptReceiptOf(first, []))
       if (first.commandHash === command.commandHash) command.markRepeat()
       command.noteDecided()
       landed.push({ command, first, further })
@@ -120,7 +115,7 @@ const postingOf = (row: StoredEvent): Posting => ({
   ...boundBy(row)
 })
 
-const outcomeOf = (first: StoredEvent, further: ReadonlyArray<Posting>): Outcome => {
+const keptReceiptOf = (first: StoredEvent, further: ReadonlyArray<Posting>): KeptReceipt => {
   const postings = [postingOf(first), ...further]
   return {
     commandHash: first.commandHash ?? "",

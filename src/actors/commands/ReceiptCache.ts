@@ -20,7 +20,8 @@ const figures = 4
 /** A slot holds the instant of the command, then the figures of each posting. */
 const numbersOfSlot = 1 + postingsMax * figures
 
-interface Kept {
+/** A receipt, and what makes a command of its id the one that it is for. */
+export interface KeptReceipt {
   readonly commandHash: string
   readonly receipt: Receipt
 }
@@ -37,8 +38,8 @@ export class ReceiptCache {
   readonly #numbers: Float64Array
   #given = 0
   // Two generations instead of a least-recently-used order: forgetting costs nothing a command.
-  #young = new Map<CommandId, number | Kept>()
-  #old: ReadonlyMap<CommandId, number | Kept> = this.#young
+  #young = new Map<CommandId, number | KeptReceipt>()
+  #old: ReadonlyMap<CommandId, number | KeptReceipt> = this.#young
   readonly #filter: IdFilter
 
   /** Keeps the last `max`, which is two at least; of an odd one, one less. Those of many postings count for several. */
@@ -98,7 +99,7 @@ export class ReceiptCache {
     }
   }
 
-  #find(commandId: CommandId): number | Kept | undefined {
+  #find(commandId: CommandId): number | KeptReceipt | undefined {
     if (!this.#filter.mayHave(commandId)) return undefined
     return this.#young.get(commandId) ?? this.#old.get(commandId)
   }
