@@ -19,7 +19,7 @@ const error = new Unavailable({
 export const withheld = { error, outcome: Result.fail(error), exit: Exit.fail(error) }
 
 /** Not where it was `Overloaded`: that is the answer of a node that has no room, and nothing of the command is under way. */
-const isOpen = (outcome: Outcome): boolean => {
+const hasNoOutcome = (outcome: Outcome): boolean => {
   if (Result.isSuccess(outcome)) return false
   const { _tag } = outcome.failure
   return _tag === "Unavailable" || _tag === "Indeterminate"
@@ -34,7 +34,7 @@ const isNothingNew = (outcome: Outcome): boolean => {
 
 /** Nothing came of these that was not known before: the node that was given them gets nowhere. */
 export const isInVain = (outcomes: ReadonlyArray<Outcome>): boolean =>
-  outcomes.every((outcome) => isOpen(outcome) || isNothingNew(outcome))
+  outcomes.every((outcome) => hasNoOutcome(outcome) || isNothingNew(outcome))
 
 export class BatchUnderWay {
   /** Of commands that are away; shared by all other nodes. */
@@ -68,9 +68,9 @@ export class BatchUnderWay {
    */
   note(outcomes: ReadonlyArray<Outcome>, sentAtMs: number, doneAtMs = this.#elapsedMs()): boolean {
     if (!isInVain(outcomes)) this.#openSinceMs = undefined
-    else if (outcomes.some(isOpen)) this.#openSinceMs ??= sentAtMs
+    else if (outcomes.some(hasNoOutcome)) this.#openSinceMs ??= sentAtMs
     const sinceMs = this.#openSinceMs ?? sentAtMs
-    const isOver = doneAtMs - sinceMs >= this.#deadlineMs && outcomes.some(isOpen)
+    const isOver = doneAtMs - sinceMs >= this.#deadlineMs && outcomes.some(hasNoOutcome)
     if (isOver) this.#overAtMs ??= this.#elapsedMs()
     return isOver
   }

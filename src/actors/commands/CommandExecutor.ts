@@ -9,7 +9,7 @@
  * A command comes back to 2 from an account that was cold or locked, from the log that was asked for its id, from the line of its batch,
  * from a turn that was over, and where its decision is undone: by a conflict or a fence at the commit, or by a defect.
  */
-import { Context, Effect, Exit, FiberSet, Layer, Result } from "effect"
+import { Context, Effect, Exit, FiberSet, Layer, Option, Result } from "effect"
 import { accountsOf, type Command } from "../../domain/Command.ts"
 import { destinationInState } from "../../domain/DecideHolds.ts"
 import { InvalidCommand, Unavailable } from "../../domain/Errors.ts"
@@ -35,7 +35,7 @@ import { CommitQueue } from "../commit/CommitQueue.ts"
 import { WriterRegistry } from "../commit/WriterRegistry.ts"
 import { AdmissionControl, isOfHotAccount, wholeNode } from "./AdmissionControl.ts"
 import { Deduplication, reused } from "./Deduplication.ts"
-import { InFlightCommands, indeterminate, unavailable } from "./InFlightCommands.ts"
+import { InFlightCommands, indeterminate, saysNothingWasDone, unavailable } from "./InFlightCommands.ts"
 
 /** Defects that one command may cause before it fails with them. */
 const defectsMax = 2
@@ -195,14 +195,14 @@ class Executor {
         if (isPeer(sender)) found.pending.markForwarded(sender.arrivals)
         if (order !== undefined) found.pending.shareOrder(order)
         // What comes behind it in its batch must not overtake it, whether this caller waits for it or not.
-        if (this.#isCrowded) this.#refuse(indeterminate(found.pending), reply)
+        if (this.#isCrowded) this.#replyAtOnce(indeterminate(found.pending), reply)
         else {
           this.#inFlight.outcomes.joined++
           this.#inFlight.join(found.pending, reply, deadline)
         }
         return found.pending
       case "Contested":
-        if (this.#isCrowded) return this.#refuse(this.#admission.overloaded(wholeNode).exit, reply)
+        if (this.#isCrowded) return this.#replyAtOnce(this.#admission.overloaded(wholeNode).exit, reply)
         this.#inFlight.join(
           found.pending,
           (exit) => this.#afterOther({ command, hash, reply, sender, deadline }, exit),
@@ -210,17 +210,17 @@ class Executor {
         )
         return found.pending
       case "Remembered":
-        return this.#refuse(found.exit, reply)
+        return this.#replyAtOnce(found.exit, reply)
       case "Unknown":
     }
     // The other node is to ask the next owner.
-    if (this.#inFlight.isClosing && isPeer(sender)) return this.#refuse(accountMoved, reply)
+    if (this.#inFlight.isClosing && isPeer(sender)) return this.#replyAtOnce(accountMoved, reply)
     const trouble = this.#inFlight.isClosing ? "it is closing" : this.#writers.refusal()
-    if (trouble !== undefined) return this.#refuse(unavailable("this node", trouble), reply)
+    if (trouble !== undefined) return this.#replyAtOnce(unavailable("this node", trouble), reply)
     const accounts = accountsOf(command)
     const actors = accounts.map(this.#registry.peek)
     const full = this.#admission.check(accounts, actors, sender !== "Host", now)
-    if (full !== undefined) return this.#refuse(full, reply)
+    if (full !== undefined) return this.#replyAtOnce(full, reply)
     const pending = new PendingCommand(command, hashOf(), deadline, accounts, this.#continue)
     if (isOfHotAccount(actors)) pending.markOfHotAccount()
     if (isPeer(sender)) pending.markForwarded(sender.arrivals)
@@ -246,8 +246,8 @@ class Executor {
    * was accepted under it before. While that is open, so is the outcome of this one. Thousands may have waited for the one id.
    */
   #afterOther(contender: Contender, other: CommandExit): void {
-    if (other._tag === "Success") this.#refuse(reused(contender.command.commandId), contender.reply)
-    else if (isOpen(other)) this.#refuse(other, contender.reply)
+    if (other._tag === "Success") this.#replyAtOnce(reused(contender.command.commandId), contender.reply)
+    else if (leavesOutcomeOpen(other)) this.#replyAtOnce(other, contender.reply)
     else {
       this.#inFlight.beginTurn()
       this.#dueNextTurn(contender)
@@ -255,7 +255,7 @@ class Executor {
   }
 
   /** Answers a command that does not become one of those in flight. */
-  #refuse(exit: CommandExit, reply: Reply): undefined {
+  #replyAtOnce(exit: CommandExit, reply: Reply): undefined {
     this.#inFlight.outcomes.note(exit)
     reply(exit)
   }
@@ -264,7 +264,8 @@ class Executor {
   #resume(command: PendingCommand, found: FoundExit | undefined): void {
     if (found !== undefined) {
       const exit = this.#exitOf(found)
-      if (saysNothingWasDone(exit)) this.#inFlight.completeUnwritten(command, exit)
+      if (Option.exists(Exit.findErrorOption(exit), saysNothingWasDone))
+        this.#inFlight.completeUnwritten(command, exit)
       else this.#inFlight.complete(command, exit)
     } else if (command.rejection === undefined) this.#execute(command, this.#clock.elapsedUnsafe(), undefined)
     // Its id was looked up once more, and the log does not have it.
@@ -577,15 +578,8 @@ const tooManyAccounts = (accounts: number, residentsMax: number): InvalidCommand
   })
 
 /** What became of it is not known, or it was not looked at. */
-const isOpen = (exit: CommandExit): boolean =>
-  saysNothingWasDone(exit) ||
+const leavesOutcomeOpen = (exit: CommandExit): boolean =>
   Result.match(Exit.findError(exit), {
-    onSuccess: ({ _tag }) => _tag === "Indeterminate",
+    onSuccess: (error) => saysNothingWasDone(error) || error._tag === "Indeterminate",
     onFailure: () => true
-  })
-
-const saysNothingWasDone = (exit: CommandExit): boolean =>
-  Result.match(Exit.findError(exit), {
-    onSuccess: ({ _tag }) => _tag === "Unavailable" || _tag === "Overloaded",
-    onFailure: () => false
   })

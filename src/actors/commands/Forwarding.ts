@@ -2,7 +2,7 @@
 import { Context, Effect, Layer, Result, Semaphore } from "effect"
 import { overtakenOf, type Standing } from "../../domain/BatchOrder.ts"
 import type { Command } from "../../domain/Command.ts"
-import { type CommandError, Indeterminate, Unavailable } from "../../domain/Errors.ts"
+import { Indeterminate, Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
@@ -11,6 +11,7 @@ import { LedgerClock } from "../accounts/LedgerClock.ts"
 import { type Answer, Placement } from "../accounts/Placement.ts"
 import { AdmissionControl, wholeNode } from "./AdmissionControl.ts"
 import { BatchUnderWay, type Outcome, withheld } from "./BatchUnderWay.ts"
+import { saysNothingWasDone } from "./InFlightCommands.ts"
 import { LocalNode } from "./LocalNode.ts"
 import { messageMax, messagesOf } from "./Messages.ts"
 
@@ -181,10 +182,6 @@ const make = Effect.gen(function* () {
     away: () => away.all
   })
 })
-
-/** True of this asking alone: an earlier one, whose answer did not come, may still do it. */
-export const saysNothingWasDone = ({ _tag }: CommandError): boolean =>
-  _tag === "Overloaded" || _tag === "Unavailable"
 
 /** What an outcome says of a command's place in its batch; one that was refused is not open to be decided elsewhere. */
 const standingOf = (outcome: Outcome | undefined): Standing => {

@@ -1,6 +1,6 @@
 /** The commands of this node that are admitted and not answered: looked up by id, watched for their deadlines, counted. */
 import { Context, Effect, Exit, Latch, Layer } from "effect"
-import { Indeterminate, Unavailable } from "../../domain/Errors.ts"
+import { type CommandError, Indeterminate, Unavailable } from "../../domain/Errors.ts"
 import type { AccountId, CommandId } from "../../domain/Ids.ts"
 import type { CommandExit, PendingCommand, Reply } from "../accounts/Lifecycle.ts"
 
@@ -8,6 +8,10 @@ export const unavailable = (what: string, reason: string) => Exit.fail(new Unava
 
 export const indeterminate = ({ command }: PendingCommand) =>
   Exit.fail(new Indeterminate({ commandId: command.commandId }))
+
+/** True of this asking alone: an earlier one, whose answer did not come, may still do it. */
+export const saysNothingWasDone = ({ _tag }: CommandError): boolean =>
+  _tag === "Overloaded" || _tag === "Unavailable"
 
 /** What this node answered since its start, each command once. Costs a command one addition. */
 class OutcomeCounts {
