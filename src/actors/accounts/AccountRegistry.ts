@@ -63,7 +63,7 @@ export class AccountRegistry extends Context.Service<
      */
     readonly noteDoubt: (shard: number) => void
     /** The shard came (back) to this node, or was in doubt, since so many had: another node may have owned it meanwhile. */
-    readonly cameAfter: (shard: number, arrivals: number) => boolean
+    readonly cameAfter: (shard: number, forwardedAfter: number) => boolean
     /** Bars accounts from being loaded, until `lift`. */
     readonly bar: (bar: LoadBar) => void
     /** Nothing is done where another bar on the same took its place. */
@@ -168,7 +168,7 @@ const make = Effect.gen(function* () {
     },
     arrivals: () => arrivals,
     noteDoubt: noteArrival,
-    cameAfter: (shard, before) => (arrived.get(shard) ?? 0) > before,
+    cameAfter: (shard, forwardedAfter) => (arrived.get(shard) ?? 0) > forwardedAfter,
     bar: (bar) => {
       bars.set(bar.on, bar)
       Queue.offerUnsafe(added, bar)

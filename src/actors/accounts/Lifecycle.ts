@@ -260,8 +260,8 @@ export class PendingCommand {
   }
 
   /** Where it was sent more than once, the first time counts. */
-  markForwarded(arrivals: number): void {
-    this.#forwardedAfter = Math.min(this.#forwardedAfter ?? arrivals, arrivals)
+  markForwarded(after: number): void {
+    this.#forwardedAfter = Math.min(this.#forwardedAfter ?? after, after)
   }
 
   markRepeat(): void {

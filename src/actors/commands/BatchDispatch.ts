@@ -12,7 +12,7 @@ import { LedgerClock } from "../accounts/LedgerClock.ts"
 import type { CommandExit } from "../accounts/Lifecycle.ts"
 import { Placement } from "../accounts/Placement.ts"
 import { type BatchUnderWay, isInVain, type Outcome, withheld } from "./BatchUnderWay.ts"
-import { CommandExecutor } from "./CommandExecutor.ts"
+import { CommandExecutor, host, type Sender } from "./CommandExecutor.ts"
 import { Deduplication } from "./Deduplication.ts"
 import { Forwarding, pick } from "./Forwarding.ts"
 import { InFlightCommands } from "./InFlightCommands.ts"
@@ -28,6 +28,9 @@ const chunksMax = 2
 type Owner = number | undefined
 
 type Commands = ReadonlyArray<Command>
+
+/** A caller of this node that gave it a batch. */
+const newBatch = (): Sender => ({ order: new KeptOrder(), forwardedAfter: undefined })
 
 /** Commands of a batch that were submitted here, at `sentAtMs`. */
 interface Chunk {
@@ -54,7 +57,7 @@ const makeWithhold = Effect.fnUntraced(function* (reversals: ReversalDispatch) {
       for (const [nth, command] of commands.entries()) {
         const reply = replies.replyTo(nth)
         if (isReversal(command)) reply(reversals.refuse(command, withheld.error))
-        else if (deduplication.isSettled(command)) executor.submit(command, reply, "Host", batch.waitsUntilMs)
+        else if (deduplication.isSettled(command)) executor.submit(command, reply, host, batch.waitsUntilMs)
         else {
           inFlight.outcomes.note(withheld.exit)
           reply(withheld.exit)
@@ -88,7 +91,7 @@ const makeDecideHere = Effect.fnUntraced(function* (withhold: Withhold) {
   return Effect.fnUntraced(function* (commands: Commands, batch: BatchUnderWay) {
     const outcomes: Array<Outcome> = []
     const chunks: Array<Chunk> = []
-    const sender = { order: new KeptOrder() }
+    const sender = newBatch()
     let endsHere = false
     for (let start = 0; start < commands.length; start += chunkMax) {
       // However long a batch is, it alone does not fill the node: few chunks of it are in flight at once. None where one took all its time to
@@ -209,7 +212,7 @@ export const makeBatchDispatch = Effect.fnUntraced(function* (reversals: Reversa
     command: Parameters<ReversalDispatch["dispatch"]>[0]
   ) {
     const sentAtMs = clock.elapsedUnsafe()
-    const outcome = yield* Effect.result(reversals.dispatch(command, { order: new KeptOrder() }))
+    const outcome = yield* Effect.result(reversals.dispatch(command, newBatch()))
     batch.note([outcome], sentAtMs)
     return outcome
   })

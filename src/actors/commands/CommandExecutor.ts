@@ -47,23 +47,23 @@ export class AccountMoved extends Unavailable {}
 
 const accountMoved = Exit.fail(new AccountMoved({ what: "this account", reason: "it moved to another node" }))
 
-/** A caller of this node that gave it a batch. */
-interface Batch {
-  readonly order: KeptOrder
+/** Who sent a command. Each has both fields, so that all objects have one shape. */
+export interface Sender {
+  /** Of a batch. */
+  readonly order: KeptOrder | undefined
+  /**
+   * Of another node, which sends the command to the next owner if the account leaves: how many shards had come to this node when the
+   * command did.
+   */
+  readonly forwardedAfter: number | undefined
 }
 
-/** Another node, which sends the command to the next owner if the account leaves. */
-interface Peer {
-  /** How many shards had come to this node when the command did. */
-  readonly arrivals: number
-  /** Where it sent a batch. */
-  readonly order?: KeptOrder
-}
+/** A caller of this node that gave it one command. */
+export const host: Sender = { order: undefined, forwardedAfter: undefined }
 
-/** Who sent a command. */
-export type Sender = "Host" | Batch | Peer
-
-export const isPeer = (sender: Sender): sender is Peer => sender !== "Host" && "arrivals" in sender
+/** A batch or another node: it waits for some answers before it sends more. */
+export const isSelfLimiting = ({ order, forwardedAfter }: Sender): boolean =>
+  order !== undefined || forwardedAfter !== undefined
 
 /** A caller whose command is submitted anew, since another one that had its id was refused. */
 interface Contender {
@@ -73,8 +73,6 @@ interface Contender {
   readonly sender: Sender
   readonly deadline: number
 }
-
-const orderOf = (sender: Sender): KeptOrder | undefined => (sender === "Host" ? undefined : sender.order)
 
 export class CommandExecutor extends Context.Service<
   CommandExecutor,
@@ -189,10 +187,10 @@ class Executor {
       return hash
     }
     const found = this.#deduplication.find(command, hashOf)
-    const order = orderOf(sender)
+    const { order, forwardedAfter } = sender
     switch (found._tag) {
       case "InFlight":
-        if (isPeer(sender)) found.pending.markForwarded(sender.arrivals)
+        if (forwardedAfter !== undefined) found.pending.markForwarded(forwardedAfter)
         if (order !== undefined) found.pending.shareOrder(order)
         // What comes behind it in its batch must not overtake it, whether this caller waits for it or not.
         if (this.#isCrowded) this.#replyAtOnce(indeterminate(found.pending), reply)
@@ -214,16 +212,17 @@ class Executor {
       case "Unknown":
     }
     // The other node is to ask the next owner.
-    if (this.#inFlight.isClosing && isPeer(sender)) return this.#replyAtOnce(accountMoved, reply)
+    if (this.#inFlight.isClosing && forwardedAfter !== undefined)
+      return this.#replyAtOnce(accountMoved, reply)
     const trouble = this.#inFlight.isClosing ? "it is closing" : this.#writers.refusal()
     if (trouble !== undefined) return this.#replyAtOnce(unavailable("this node", trouble), reply)
     const accounts = accountsOf(command)
     const actors = accounts.map(this.#registry.peek)
-    const full = this.#admission.check(accounts, actors, sender !== "Host", now)
+    const full = this.#admission.check(accounts, actors, isSelfLimiting(sender), now)
     if (full !== undefined) return this.#replyAtOnce(full, reply)
     const pending = new PendingCommand(command, hashOf(), deadline, accounts, this.#continue)
     if (isOfHotAccount(actors)) pending.markOfHotAccount()
-    if (isPeer(sender)) pending.markForwarded(sender.arrivals)
+    if (forwardedAfter !== undefined) pending.markForwarded(forwardedAfter)
     pending.takePlace(++this.#places, order)
     pending.replyTo(reply)
     this.#inFlight.add(pending)

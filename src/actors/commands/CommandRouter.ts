@@ -8,7 +8,7 @@ import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { type NotMine, Placement, type ToldHead } from "../accounts/Placement.ts"
 import { makeBatchDispatch } from "./BatchDispatch.ts"
-import { CommandExecutor, type Sender } from "./CommandExecutor.ts"
+import { CommandExecutor, host, type Sender } from "./CommandExecutor.ts"
 import { Forwarding, moving } from "./Forwarding.ts"
 import { LocalNode } from "./LocalNode.ts"
 import { isReversal, makeReversalDispatch } from "./ReversalDispatch.ts"
@@ -57,7 +57,7 @@ const make = Effect.gen(function* () {
   const reversals = yield* makeReversalDispatch(submit)
 
   const dispatch = (command: Command): Effect.Effect<Receipt, CommandError> =>
-    isReversal(command) ? reversals.dispatch(command, "Host") : submit(command, "Host")
+    isReversal(command) ? reversals.dispatch(command, host) : submit(command, host)
 
   const head = (account: AccountId): Effect.Effect<ToldHead, Unavailable> =>
     Effect.suspend(() =>

@@ -26,7 +26,7 @@ import {
 } from "../accounts/Placement.ts"
 import { AdmissionControl } from "./AdmissionControl.ts"
 import { withheld } from "./BatchUnderWay.ts"
-import { AccountMoved, CommandExecutor, isPeer, type Sender } from "./CommandExecutor.ts"
+import { AccountMoved, CommandExecutor, type Sender } from "./CommandExecutor.ts"
 import { Deadlines } from "./Deadlines.ts"
 import { Deduplication } from "./Deduplication.ts"
 import { InFlightCommands, unavailable } from "./InFlightCommands.ts"
@@ -130,7 +130,10 @@ const make = Effect.gen(function* () {
     head: (account) => Effect.suspend(() => (owns(account) ? headOf(account) : notMine)),
     decide: (command, reply) => {
       if (owns(firstAccountOf(command)))
-        executor.submit(command, (exit) => reply(answerTo(command, exit)), { arrivals: registry.arrivals() })
+        executor.submit(command, (exit) => reply(answerTo(command, exit)), {
+          order: undefined,
+          forwardedAfter: registry.arrivals()
+        })
       else reply({ _tag: "Moved" })
     },
     // Also while this node settles what it has admitted: that may wait for what a command of the node that asks holds. Not once all is
@@ -405,7 +408,7 @@ const makePacing = Effect.gen(function* () {
   const { askMs } = yield* ClusterConfig
   return (sender: Sender) => {
     const begun = clock.elapsedUnsafe()
-    const patienceEndsAt = begun + (isPeer(sender) ? askMs / 2 : commandDeadlineMs)
+    const patienceEndsAt = begun + (sender.forwardedAfter === undefined ? commandDeadlineMs : askMs / 2)
     let turnEndsAt = begun + turnMs
     return (command: Command): Effect.Effect<void> | undefined => {
       const now = clock.elapsedUnsafe()
@@ -428,12 +431,12 @@ const makeDispatch = Effect.fnUntraced(function* (
   const overtakenIn = yield* makeOvertakenIn
   return Effect.fnUntraced(function* (commands: ReadonlyArray<Command>, isAgain: boolean) {
     const isOurs = commands.map((command) => owns(firstAccountOf(command)))
-    const arrivals = registry.arrivals()
+    const forwardedAfter = registry.arrivals()
     const overtaken = isAgain ? yield* overtakenIn(commands) : none
     const isDecided = (index: number) => isOurs[index] === true && !overtaken.has(index)
     const submitted = yield* submitAll(
       commands.filter((_, index) => isDecided(index)),
-      { arrivals, order: new KeptOrder() }
+      { order: new KeptOrder(), forwardedAfter }
     )
     const exits = yield* submitted.all
     let next = 0

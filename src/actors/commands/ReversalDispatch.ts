@@ -11,7 +11,7 @@ import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import { AdmissionControl } from "./AdmissionControl.ts"
-import type { Sender } from "./CommandExecutor.ts"
+import { isSelfLimiting, type Sender } from "./CommandExecutor.ts"
 import { Deduplication } from "./Deduplication.ts"
 import { InFlightCommands, saysNothingWasDone } from "./InFlightCommands.ts"
 import { Lookups } from "./Lookups.ts"
@@ -61,7 +61,7 @@ export const makeReversalDispatch = Effect.fnUntraced(function* (
   const dispatch: ReversalDispatch["dispatch"] = (command, sender) =>
     Effect.suspend(() => {
       const now = clock.elapsedUnsafe()
-      const refusal = admission.check([], [], sender !== "Host", now)
+      const refusal = admission.check([], [], isSelfLimiting(sender), now)
       if (refusal !== undefined) return Effect.catch(refusal, (error) => refuse(command, error))
       const resolved = Effect.timeoutOrElse(lookups.run(resolveReversal(store, command), lookupsFull), {
         duration: limits.commandDeadlineMs,
