@@ -5,7 +5,11 @@
  */
 import { Clock, Context, Effect, Layer } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+
+/** How long commands are decided, or resumed, before others have their turn, in milliseconds. */
+export const turnMs = 5
 
 export class LedgerClock extends Context.Service<
   LedgerClock,
@@ -38,7 +42,7 @@ export class LedgerClock extends Context.Service<
       // The store's clock less `elapsed`, at its last answer: the clock was read between the question and the answer.
       let storeZeroLeast = Number.POSITIVE_INFINITY
       let storeZeroMost = Number.POSITIVE_INFINITY
-      const elapsed = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+      const elapsed = () => elapsedMsUnsafe(clock)
       /** The bound when it was computed last: it only rises, and is computed once it is reached, not at each decision. */
       let bound = Number.POSITIVE_INFINITY
       const bounded = (instant: Instant): Instant => {

@@ -19,7 +19,7 @@ import { LedgerConfig, type LedgerLimits } from "../../infra/config/LedgerConfig
 import { AccountRegistry } from "../accounts/AccountRegistry.ts"
 import { AcquireAccounts, type Acquired } from "../accounts/AcquireAccounts.ts"
 import type { KeptOrder, Placed } from "../accounts/KeptOrder.ts"
-import { LedgerClock } from "../accounts/LedgerClock.ts"
+import { LedgerClock, turnMs } from "../accounts/LedgerClock.ts"
 import {
   type AccountActor,
   type CommandExit,
@@ -39,8 +39,6 @@ import { InFlightCommands, indeterminate, saysNothingWasDone, unavailable } from
 
 /** Defects that one command may cause before it fails with them. */
 const defectsMax = 2
-/** How long commands whose wait is over are decided before others have their turn, in milliseconds. */
-const turnMs = 5
 
 /** Nothing was done: the account left this node while the command of another node waited for it. */
 export class AccountMoved extends Unavailable {}

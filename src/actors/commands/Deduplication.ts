@@ -2,28 +2,25 @@
  * Deduplication by command id: a command that was accepted once answers its first outcome for ever (I4), from memory
  * where it is recent, else from the log.
  */
-import { Context, Data, Effect, Exit, FiberSet, Latch, Layer } from "effect"
+import { Context, Data, Effect, Exit, FiberSet, Layer } from "effect"
 import { accountsOf, type Command } from "../../domain/Command.ts"
 import { CommandIdReused } from "../../domain/Errors.ts"
 import { hashCommand } from "../../domain/HashChain.ts"
 import type { CommandId } from "../../domain/Ids.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
+import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
-import { PartSize } from "../../infra/eventstore/PartSize.ts"
-import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
 import { explained, isUnexplained } from "./HoldOutcome.ts"
 import { InFlightCommands } from "./InFlightCommands.ts"
 import { Lookups } from "./Lookups.ts"
 import { startReadingRest } from "./OutcomesInLog.ts"
+import { startPartedReads } from "./PartedReads.ts"
 import { type KeptReceipt, ReceiptCache } from "./ReceiptCache.ts"
 
 const lookupMax = 1_000
-const retryMs = 200
-/** How long commands are resumed before others have their turn, in milliseconds. */
-const turnMs = 5
 /** How long after a repeat every id is looked up before it is decided, in milliseconds: repeats come in storms. */
 const stormMs = 10_000
 
@@ -110,12 +107,7 @@ export const reused = (commandId: CommandId): CommandExit => Exit.fail(new Comma
 /** Starts the fiber that looks ids up in the log. */
 const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
   const store = yield* EventStore
-  const clock = yield* LedgerClock
-  const wake = Latch.makeUnsafe(false)
   const { explain } = yield* startExplaining
-  const part = new PartSize(lookupMax)
-  let pending: Array<PendingCommand> = []
-  let trouble: string | undefined
 
   const tell = (command: PendingCommand, { commandHash, receipt }: KeptReceipt): void => {
     const isSame = commandHash === command.commandHash
@@ -125,54 +117,33 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
   }
 
   const rest = yield* startReadingRest(tell)
-
-  const lookUpSome = Effect.gen(function* () {
-    yield* wake.await
-    // What is asked for in the same tick is looked up in one query, and never inside of `lookUp`.
-    yield* Effect.yieldNow
-    const batch = pending.splice(0, part.size)
-    if (pending.length === 0) wake.closeUnsafe()
-    const waiting = batch.filter(({ phase }) => phase !== "done")
-    const ids = waiting.map(({ command }) => command.commandId)
-    const found = yield* findFirsts(store, ids).pipe(
-      Effect.catch((error) => {
-        trouble = error.reason
-        return Effect.sleep(retryMs).pipe(Effect.as(undefined))
-      })
-    )
-    if (found === undefined) {
-      part.noteFailure()
-      // One that was alone comes last: it may be the one that cannot be read.
-      pending = waiting.length > 1 ? waiting.concat(pending) : pending.concat(waiting)
-      wake.openUnsafe()
-      return
-    }
-    part.noteSuccess()
-    trouble = undefined
-    let turnEndsAt = clock.elapsedUnsafe() + turnMs
-    for (const command of waiting) {
-      // A thousand large commands take seconds to decide.
-      if (clock.elapsedUnsafe() >= turnEndsAt) {
-        yield* Effect.yieldNow
-        turnEndsAt = clock.elapsedUnsafe() + turnMs
-      }
-      if (command.phase === "done") continue
+  const firsts = yield* startPartedReads<PendingCommand, ReadonlyMap<CommandId, StoredEvent>>({
+    what: "looking up command ids",
+    sizeMax: lookupMax,
+    isOver: isDone,
+    read: (commands) =>
+      findFirsts(
+        store,
+        commands.map(({ command }) => command.commandId)
+      ),
+    deliver: (command, found) => {
+      if (isDone(command)) return
       const first = found.get(command.command.commandId)
       if (first !== undefined) rest.read(command, first)
       else if (isUnexplained(command.rejection)) explain(command)
       else command.resume()
     }
   })
-  yield* lookUpSome.pipe(goesOn("looking up command ids"), Effect.forever, Effect.forkScoped)
   return {
     lookUp: (command: PendingCommand): void => {
       command.noteLookUp()
-      pending.push(command)
-      wake.openUnsafe()
+      firsts.add(command)
     },
-    trouble: () => trouble ?? rest.trouble()
+    trouble: () => firsts.trouble() ?? rest.trouble()
   }
 })
+
+const isDone = (command: PendingCommand): boolean => command.phase === "done"
 
 /** The first events of those ids that were accepted. */
 const findFirsts = (store: EventStore["Service"], ids: ReadonlyArray<CommandId>) =>
@@ -195,9 +166,9 @@ const startExplaining = Effect.gen(function* () {
   const search = (command: PendingCommand): Effect.Effect<void> =>
     Effect.suspend(() => {
       const { rejection, recordedAt } = command
-      if (rejection === undefined || command.phase === "done") return Effect.void
+      if (rejection === undefined || isDone(command)) return Effect.void
       const until = clock.elapsedUnsafe() + holdLookupMs
-      const isWanted = () => command.phase !== "done" && clock.elapsedUnsafe() < until
+      const isWanted = () => !isDone(command) && clock.elapsedUnsafe() < until
       return Effect.map(explained(store, rejection, recordedAt, isWanted), (outcome) =>
         command.resume(Exit.fail(outcome))
       )

@@ -14,7 +14,7 @@ import { AccountRegistry } from "../accounts/AccountRegistry.ts"
 import { KeptOrder } from "../accounts/KeptOrder.ts"
 import { LeaseClient } from "../accounts/LeaseClient.ts"
 import { LeaseServer } from "../accounts/LeaseServer.ts"
-import { LedgerClock } from "../accounts/LedgerClock.ts"
+import { LedgerClock, turnMs } from "../accounts/LedgerClock.ts"
 import type { CommandExit, PendingCommand, Reply } from "../accounts/Lifecycle.ts"
 import {
   type Answer,
@@ -32,8 +32,6 @@ import { Deduplication } from "./Deduplication.ts"
 import { InFlightCommands, unavailable } from "./InFlightCommands.ts"
 import { makeWhyLate } from "./WhyLate.ts"
 
-/** How long the commands of one batch are decided before others have their turn, in milliseconds. */
-const turnMs = 5
 /** How often a batch looks whether there is room for more of it, in milliseconds. */
 const roomLookMs = 5
 

@@ -3,20 +3,18 @@
  * thousands: they are read in parts of bounded size, each command is told as its part is there, and nothing else waits
  * for that.
  */
-import { Effect, Latch, Result } from "effect"
+import { Effect, Result } from "effect"
 import type { Position, Posting } from "../../domain/Receipt.ts"
 import { printToken } from "../../domain/Receipt.ts"
 import { boundBy, decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
-import { PartSize } from "../../infra/eventstore/PartSize.ts"
-import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import type { PendingCommand } from "../accounts/Lifecycle.ts"
 import { furtherPositions } from "./Originals.ts"
+import { startPartedReads } from "./PartedReads.ts"
 import type { KeptReceipt } from "./ReceiptCache.ts"
 
 /** Rows of one query: what was written to them, the metadata of a journal in each leg say, may come to some megabytes. */
 const rowsMax = 1_000
-const retryMs = 200
 
 /** A command whose id the log has, with the first event of that id, and where its others stand. */
 interface Landed {
@@ -30,42 +28,21 @@ export const startReadingRest = Effect.fnUntraced(function* (
   tell: (command: PendingCommand, found: KeptReceipt) => void
 ) {
   const store = yield* EventStore
-  const wake = Latch.makeUnsafe(false)
-  const atOnce = new PartSize(rowsMax)
-  let landed: Array<Landed> = []
-  let trouble: string | undefined
-
-  const readSome = Effect.gen(function* () {
-    yield* wake.await
-    // What is found in the same tick is read together, and never inside of `read`.
-    yield* Effect.yieldNow
-    landed = landed.filter(({ command }) => command.phase !== "done")
-    const part = landed.splice(0, Math.min(atOnce.size, sizeOfPart(landed)))
-    if (landed.length === 0) wake.closeUnsafe()
-    const found = yield* readPostings(
-      store,
-      part.flatMap(({ further }) => further)
-    ).pipe(
-      Effect.catch((error) => {
-        trouble = error.reason
-        return Effect.sleep(retryMs).pipe(Effect.as(undefined))
-      })
-    )
-    if (found === undefined) {
-      atOnce.noteFailure()
-      // One that was alone comes last: it may be the one that cannot be read.
-      landed = part.length > 1 ? part.concat(landed) : landed.concat(part)
-      wake.openUnsafe()
-      return
-    }
-    atOnce.noteSuccess()
-    trouble = undefined
-    for (const { command, first, further } of part) {
+  const landed = yield* startPartedReads<Landed, ReadonlyMap<string, Posting>>({
+    what: "reading outcomes",
+    sizeMax: rowsMax,
+    sizeOf: ({ further }) => further.length,
+    isOver: ({ command }) => command.phase === "done",
+    read: (part) =>
+      readPostings(
+        store,
+        part.flatMap(({ further }) => further)
+      ),
+    deliver: ({ command, first, further }, found) => {
       const postings = further.flatMap((position) => found.get(keyOf(position)) ?? [])
       tell(command, keptReceiptOf(first, postings))
     }
   })
-  yield* readSome.pipe(goesOn("reading outcomes"), Effect.forever, Effect.forkScoped)
 
   return {
     /** `first` is the first event under the command's id: it will not be decided, and its outcome is read. */
@@ -74,22 +51,11 @@ export const startReadingRest = Effect.fnUntraced(function* (
       if (further.length === 0) return tell(command, keptReceiptOf(first, []))
       if (first.commandHash === command.commandHash) command.markRepeat()
       command.noteDecided()
-      landed.push({ command, first, further })
-      wake.openUnsafe()
+      landed.add({ command, first, further })
     },
-    trouble: () => trouble
+    trouble: landed.trouble
   }
 })
-
-/** How many of them, from the first, have no more rows than one query may bring; one at least. */
-const sizeOfPart = (landed: ReadonlyArray<Landed>): number => {
-  let rows = 0
-  const over = landed.findIndex(({ further }, nth) => {
-    rows += further.length
-    return nth > 0 && rows > rowsMax
-  })
-  return over < 0 ? landed.length : over
-}
 
 /** What the receipt says of each of these events; a command that has more than one query may bring takes several. */
 const readPostings = Effect.fnUntraced(function* (
