@@ -39,7 +39,7 @@ import { Snapshots } from "./infra/eventstore/Snapshots.ts"
 import { EventStoreClient } from "./infra/eventstore/SqlClients.ts"
 import * as Migrations from "./infra/postgres/Migrations.ts"
 import { AnswerClock } from "./infra/readmodel/AnswerClock.ts"
-import { ProjectionWaiters } from "./infra/readmodel/ProjectionWaiters.ts"
+import { type ProjectedSignal, ProjectionWaiters } from "./infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "./infra/readmodel/Queries.ts"
 import { ReadModel } from "./infra/readmodel/ReadModel.ts"
 import type { ProjectionSql, ReadModelSql } from "./infra/readmodel/ReadModelSql.ts"
@@ -186,7 +186,7 @@ const joined = <A, E, R, A2, E2, R2>(
  */
 export const over = <E, R>(
   nodeName: string,
-  outside: Layer.Layer<EventStore | Snapshots | ReadModel | ProjectionWaiters | Bus, E, R>
+  outside: Layer.Layer<EventStore | Snapshots | ReadModel | ProjectionWaiters | ProjectedSignal | Bus, E, R>
 ) => joined(nodeName, ReadSide.layer, outside)
 
 /** The read side of a node: in a thread of its own, in this one, or elsewhere, by the options. */
@@ -196,7 +196,7 @@ const readSideOf = (
 ): Layer.Layer<
   Layer.Success<ReturnType<typeof readSideThread>>,
   never,
-  Layer.Services<typeof ReadSide.layer>
+  Layer.Services<typeof ReadSide.layer> | ProjectionWaiters
 > =>
   options.readSide === "here"
     ? options.role === "commands"

@@ -8,7 +8,7 @@ import { Bus } from "../../src/infra/bus/Bus.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
 import { EventStoreClient } from "../../src/infra/eventstore/SqlClients.ts"
-import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ProjectedSignal, ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { freshEventStore } from "../support/databases.ts"
 import {
@@ -110,13 +110,14 @@ const auditsBeside = Effect.gen(function* () {
 const given = Layer.mergeAll(
   Layer.effect(EventStore, EventStore),
   Layer.effect(ReadModel, ReadModel),
-  Layer.effect(ProjectionWaiters, ProjectionWaiters)
+  Layer.effect(ProjectionWaiters, ProjectionWaiters),
+  Layer.effect(ProjectedSignal, ProjectedSignal)
 )
 const readSide = readSideOn(Layer.provideMerge(Bus.layerMemory, given), sweeping)
 
 const suite = <E>(
   name: string,
-  stores: Layer.Layer<EventStore | Snapshots | ReadModel | ProjectionWaiters, E>
+  stores: Layer.Layer<EventStore | Snapshots | ReadModel | ProjectionWaiters | ProjectedSignal, E>
 ) =>
   it.live(
     `twenty audits beside live nodes find nothing (${name})`,

@@ -11,7 +11,7 @@ import { SumPrefixes } from "../../src/infra/config/SumPrefixes.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
 import { EventStoreClient } from "../../src/infra/eventstore/SqlClients.ts"
-import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { type ProjectedSignal, ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
@@ -122,7 +122,7 @@ const isSound = Effect.gen(function* () {
 
 const suite = <E>(
   name: string,
-  stores: Layer.Layer<EventStore | Snapshots | ReadModel | ProjectionWaiters, E>
+  stores: Layer.Layer<EventStore | Snapshots | ReadModel | ProjectionWaiters | ProjectedSignal, E>
 ) =>
   it.live(
     `reversals of split payments are projected and audited (${name})`,

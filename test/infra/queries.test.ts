@@ -394,9 +394,9 @@ describe("a query with a read token", () => {
   it.effect("is woken once every position of the token is projected", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
-      const arrivals = yield* ProjectionWaiters
+      const waiters = yield* ProjectionWaiters
       for (let partition = 0; partition < defaultLimits.partitions; partition++) {
-        arrivals.setProjectedHereUnsafe(partition, true)
+        waiters.setProjectedHereUnsafe(partition, true)
       }
       const writer = new EventWriter()
       yield* project(writer, openAccount("a"), openAccount("b"))
@@ -449,12 +449,12 @@ describe("a query with a read token", () => {
   it.effect("sees soon what another process has projected", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
-      const arrivals = yield* ProjectionWaiters
+      const waiters = yield* ProjectionWaiters
       const waiting = yield* Effect.forkChild(queries.balance(a, { readToken: "a@1" }))
       yield* TestClock.adjust("1 millis")
-      assert.deepStrictEqual(arrivals.awaitedUnsafe(), [a])
+      assert.deepStrictEqual(waiters.positionsUnsafe(), [{ account: a, version: 1 }])
       yield* project(new EventWriter(), openAccount("a"))
-      assert.deepStrictEqual(arrivals.awaitedUnsafe(), [a], "this process was not told")
+      assert.deepStrictEqual(waiters.awaitedUnsafe("elsewhere"), [a], "this process was not told")
       yield* TestClock.adjust("8 millis")
       assert.strictEqual((yield* Fiber.join(waiting)).account.version, 1)
     }).pipe(Effect.provide(queriesOfAnotherProcess))
@@ -463,7 +463,7 @@ describe("a query with a read token", () => {
   it.effect("fails at the deadline with the wanted and the reached position", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
-      const arrivals = yield* ProjectionWaiters
+      const waiters = yield* ProjectionWaiters
       yield* project(new EventWriter(), openAccount("a"))
       const waiting = yield* Effect.forkChild(Effect.result(queries.balance(a, { readToken: "a@3" })))
       yield* TestClock.adjust("4999 millis")
@@ -474,7 +474,7 @@ describe("a query with a read token", () => {
       if (Result.isFailure(outcome)) {
         assert.deepInclude(outcome.failure, { _tag: "NotYetVisible", wanted: "a@3", reached: "a@1" })
       }
-      assert.deepStrictEqual(arrivals.awaitedUnsafe(), [])
+      assert.deepStrictEqual(waiters.positionsUnsafe(), [])
     }).pipe(Effect.provide(services()))
   )
 

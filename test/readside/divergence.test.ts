@@ -12,7 +12,7 @@ import type { CommandInput } from "../../src/domain/Command.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
 import { pack } from "../../src/infra/bus/BusMessage.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
-import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { type ProjectedSignal, ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel, ReloadUnsupported } from "../../src/infra/readmodel/ReadModel.ts"
 import { deposit, EventWriter, openAccount, transfer, withdraw } from "../support/eventWriter.ts"
 import {
@@ -47,7 +47,7 @@ const memoryModel = ReadModel.layerMemory.pipe(Layer.provideMerge(ProjectionWait
 const withoutComparing: TestLimits = { ...limits, ledger: { ...limits.ledger, sweepMs: 3_600_000 } }
 
 const inMemory = (
-  model: Layer.Layer<ReadModel | ProjectionWaiters> = memoryModel,
+  model: Layer.Layer<ReadModel | ProjectionWaiters | ProjectedSignal> = memoryModel,
   store: Layer.Layer<EventStore> = EventStore.layerMemory,
   own: TestLimits = limits
 ) => readSideOn(Layer.mergeAll(Layer.fresh(store), Layer.fresh(Bus.layerMemory), Layer.fresh(model)), own)

@@ -9,7 +9,7 @@ import { orphansSingleton, Relay } from "../../src/actors/relay/Relay.ts"
 import { partitionOf } from "../../src/domain/Partition.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
-import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ProjectedSignal, ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "../../src/infra/readmodel/Queries.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
@@ -43,7 +43,7 @@ const makeWorld = (board: SingletonsFake, limits: TestLimits = patient) =>
     /** Its projectors wake who waits on this node and nowhere else, as in a process of its own. */
     const modelOf = Layer.effect(
       ReadModel,
-      Effect.map(ProjectionWaiters, (arrivals) => ({
+      Effect.map(ProjectedSignal, (signal) => ({
         ...real,
         apply: (batch: Parameters<typeof real.apply>[0]) =>
           Effect.suspend(() => faults.apply ?? real.apply(batch)).pipe(
@@ -51,7 +51,7 @@ const makeWorld = (board: SingletonsFake, limits: TestLimits = patient) =>
               Effect.sync(() => {
                 if (!isWritten) return
                 for (const { head } of batch.moves) {
-                  arrivals.reachedUnsafe(head.account.id, head.account.version)
+                  signal.reachedUnsafe(head.account.id, head.account.version)
                 }
               })
             )

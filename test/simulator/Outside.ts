@@ -18,7 +18,7 @@ import {
 import type { SnapshotRow } from "../../src/infra/eventstore/SnapshotRows.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
 import { makeMemory as makeSnapshots } from "../../src/infra/eventstore/SnapshotsMemory.ts"
-import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ProjectedSignal, ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Domain, type Kernel } from "./Kernel.ts"
 import { ledgerLimits, limitsLayer } from "./limits.ts"
@@ -185,7 +185,7 @@ export class Outside {
       Layer.succeed(Bus, this.#busFor(node)),
       Layer.effect(
         ReadModel,
-        Effect.map(ProjectionWaiters, (waiters) => this.#readModelFor(node, waiters))
+        Effect.map(ProjectedSignal, (signal) => this.#readModelFor(node, signal))
       )
     ).pipe(Layer.provideMerge(ProjectionWaiters.layer))
   }
@@ -359,7 +359,7 @@ export class Outside {
     }
   }
 
-  #readModelFor(node: Domain, waiters: ProjectionWaiters["Service"]): ReadModel["Service"] {
+  #readModelFor(node: Domain, signal: ProjectedSignal["Service"]): ReadModel["Service"] {
     const { books } = this
     const call = <A, E>(effect: Effect.Effect<A, E | StoreUnavailable>) => {
       // What the read model refuses for a reason of its own comes back as a value, so that one call serves all.
@@ -380,7 +380,7 @@ export class Outside {
         if (isWritten && this.weather.strikes("readModelAppliedUnknown"))
           return Effect.fail(new StoreUnavailable({ store: "read model", reason }))
         if (isWritten) {
-          for (const { head } of batch.moves) waiters.reachedUnsafe(head.account.id, head.account.version)
+          for (const { head } of batch.moves) signal.reachedUnsafe(head.account.id, head.account.version)
         }
         return Effect.succeed(isWritten)
       })

@@ -20,7 +20,7 @@ import {
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import type { Commit } from "../../src/infra/eventstore/EventStoreTypes.ts"
 import * as Migrations from "../../src/infra/postgres/Migrations.ts"
-import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { type ProjectedSignal, ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "../../src/infra/readmodel/Queries.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
@@ -31,7 +31,7 @@ import type { EventWriter } from "./eventWriter.ts"
 export const freshReadModel = (url: string) =>
   Effect.tap(freshDatabase(url), (fresh) => Migrations.migrate("read-model", Redacted.make(fresh)))
 
-/** The read model of one process on a database, with the arrivals its projectors tell. */
+/** The read model of one process on a database, with the queries that wait for it. */
 export const readModelOn = (url: string) =>
   Layer.fresh(
     ReadModel.layer.pipe(
@@ -72,7 +72,7 @@ export const sweeping: TestLimits = { ledger: { sweepMs: 50 } }
 
 /** The read side of one process: `services` are the log, the bus and the read model it works on. */
 export const readSideOn = <R>(
-  services: Layer.Layer<EventStore | Bus | ReadModel | ProjectionWaiters, unknown, R>,
+  services: Layer.Layer<EventStore | Bus | ReadModel | ProjectionWaiters | ProjectedSignal, unknown, R>,
   limits: TestLimits = {}
 ) =>
   Layer.fresh(

@@ -4,7 +4,7 @@
  */
 import { Effect, Layer } from "effect"
 import { type Projection, prefixOf } from "../../infra/readmodel/Projection.ts"
-import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
+import { ProjectedSignal } from "../../infra/readmodel/ProjectionWaiters.ts"
 import { ProjectionSql } from "../../infra/readmodel/ReadModelSql.ts"
 import { makeProjectionWrites } from "../../infra/readmodel/ReadModelWrites.ts"
 import { makeProjectionEngine } from "./ProjectionEngine.ts"
@@ -19,16 +19,16 @@ export const layerOf = (projection: Projection) =>
     Effect.gen(function* () {
       const sql = yield* ProjectionSql
       const name = prefixOf(projection)
-      // Waiters of its own, which are never used: queries with a read token wait for the books.
-      const waiters = yield* Effect.provide(ProjectionWaiters, ProjectionWaiters.layer, { local: true })
+      // Queries with a read token wait for the books.
+      const signal = ProjectedSignal.unheard
       const model = yield* Effect.provideService(
         makeProjectionWrites(sql, projection, name),
-        ProjectionWaiters,
-        waiters
+        ProjectedSignal,
+        signal
       )
       const engine = yield* makeProjectionEngine(model)
       const health = yield* makeHealth
-      yield* startProjectors({ name, model, engine, health, waiters })
+      yield* startProjectors({ name, model, engine, health, signal })
       const reconciler = yield* startReconciler(name, model, engine, health)
       yield* register({ name, health, reconciler, engine })
     })

@@ -13,7 +13,7 @@ import { makeStoreNow } from "../../infra/eventstore/StoreClock.ts"
 import { isOfRows } from "../../infra/postgres/SqlState.ts"
 import { books } from "../../infra/readmodel/BooksProjection.ts"
 import { prefixOf } from "../../infra/readmodel/Projection.ts"
-import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
+import { ProjectedSignal } from "../../infra/readmodel/ProjectionWaiters.ts"
 import { type Checkpoint, type ProjectionModel, ReadModel } from "../../infra/readmodel/ReadModel.ts"
 import { continued } from "../../infra/telemetry/Tracing.ts"
 import { Singletons } from "../relay/Singletons.ts"
@@ -35,8 +35,8 @@ interface RunningProjectors {
   readonly model: ProjectionModel
   readonly engine: ProjectionEngine["Service"]
   readonly health: ProjectionHealth["Service"]
-  /** Queries that wait for what the model writes. */
-  readonly waiters: ProjectionWaiters["Service"]
+  /** To the queries that wait for what the model writes. */
+  readonly signal: ProjectedSignal["Service"]
 }
 
 /** Runs the fibers of the books; `ProjectionHealth` tells how they are. */
@@ -47,7 +47,7 @@ export const booksProjectors = Layer.effectDiscard(
       model: yield* ReadModel,
       engine: yield* ProjectionEngine,
       health: yield* ProjectionHealth,
-      waiters: yield* ProjectionWaiters
+      signal: yield* ProjectedSignal
     })
   })
 )
@@ -60,7 +60,7 @@ export const projectorSingleton = (projection: string, partition: number): strin
 export const startProjectors = Effect.fnUntraced(function* (projectors: RunningProjectors) {
   const { partitions } = yield* LedgerConfig
   const singletons = yield* Singletons
-  const batcher = yield* makeWriteBatcher(projectors.engine, projectors.waiters)
+  const batcher = yield* makeWriteBatcher(projectors.engine, projectors.signal)
   const storeNow = yield* makeStoreNow
   for (let partition = 0; partition < partitions; partition++) {
     yield* singletons.run(
@@ -83,7 +83,7 @@ const whileOwned = (
       Effect.sync(() => {
         state.isOwned = isOwned
         state.lastError = undefined
-        projectors.waiters.setProjectedHereUnsafe(partition, isOwned)
+        projectors.signal.setProjectedHereUnsafe(partition, isOwned)
       })
     const { unackedMax } = yield* ReadSideConfig
     const blame = makeBlame(unackedMax)

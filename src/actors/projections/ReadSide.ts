@@ -39,7 +39,7 @@ export const relayAlone = Layer.mergeAll(ReadSideHealth.layer, Completeness.laye
 /** Either of these lists. */
 export type Parts = Layer.Layer<Layer.Success<typeof relayAlone>, never, Layer.Services<typeof layer>>
 
-/** Needs `EventStore`, `Bus`, `ReadModel`, `ProjectionWaiters`, and the `CommitFeed` of the commit pipeline. */
+/** Needs `EventStore`, `Bus`, `ReadModel`, `ProjectedSignal`, and the `CommitFeed` of the commit pipeline. */
 export const layer = Layer.mergeAll(ReadSideHealth.layer, Completeness.layer).pipe(
   Layer.provideMerge(Layer.mergeAll(Relay.layer, booksRegistered)),
   Layer.provideMerge(Layer.mergeAll(ProjectionRegistry.layer, KnownWriters.layer))

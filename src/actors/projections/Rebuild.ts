@@ -12,7 +12,7 @@ import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { type EventKey, EventStore } from "../../infra/eventstore/EventStore.ts"
 import { makeDeclaredSums } from "../../infra/readmodel/DeclaredSums.ts"
 import { hasSums, type Projection, prefixOf, rebuildMarks } from "../../infra/readmodel/Projection.ts"
-import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
+import { ProjectedSignal } from "../../infra/readmodel/ProjectionWaiters.ts"
 import { type ProjectionModel, sweptFinished } from "../../infra/readmodel/ReadModel.ts"
 import { ProjectionSql, ReadModelSql } from "../../infra/readmodel/ReadModelSql.ts"
 import { makeProjectionWrites } from "../../infra/readmodel/ReadModelWrites.ts"
@@ -163,7 +163,7 @@ const makeNext = Effect.fnUntraced(
     const reconciler = yield* makeReconcileTails(name, model, engine, yield* makeHealth)
     return { model, engine, reconciler }
   },
-  Effect.provide(ProjectionWaiters.layer, { local: true })
+  Effect.provideService(ProjectedSignal, ProjectedSignal.unheard)
 )
 
 /**
@@ -201,7 +201,7 @@ const makeSkipAsBefore = Effect.fnUntraced(
     const live = yield* makeProjectionWrites(sql, projection, prefixOf(projection))
     return Effect.flatMap(live.skipped, (skipped) => skipAgain(next.model, next.engine.skipParked, skipped))
   },
-  Effect.provide(ProjectionWaiters.layer, { local: true })
+  Effect.provideService(ProjectedSignal, ProjectedSignal.unheard)
 )
 
 interface BulkPage {

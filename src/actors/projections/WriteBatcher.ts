@@ -13,12 +13,12 @@ import { Cause, Clock, Deferred, Effect, Exit, Latch, Semaphore } from "effect"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
-import type { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
+import { makeHurriedPause, type ProjectedSignal } from "../../infra/readmodel/ProjectionWaiters.ts"
 import type { Checkpoint } from "../../infra/readmodel/ReadModel.ts"
 import { reasonOf } from "../relay/Supervisor.ts"
 import type { ProjectionEngine, ProjectionResult, WrittenFirst } from "./ProjectionEngine.ts"
 
-type Waiters = Pick<ProjectionWaiters["Service"], "isAwaitedUnsafe" | "onJoinUnsafe">
+type Waiters = Pick<ProjectedSignal["Service"], "isAwaitedUnsafe" | "onJoinUnsafe">
 
 interface Entry {
   readonly rows: ReadonlyArray<StoredEvent>
@@ -76,25 +76,20 @@ const makeWrite =
 const makePacing = Effect.fnUntraced(function* (queue: EntryQueue, waiters: Waiters) {
   const { lagBudgetMs, projectEventsMax } = yield* ReadSideConfig
   const clock = yield* Clock.Clock
-  const hurry = Latch.makeUnsafe(false)
   const oneAtATime = yield* Semaphore.make(1)
-  const leave = waiters.onJoinUnsafe(() => hurry.openUnsafe())
-  yield* Effect.addFinalizer(() => Effect.sync(leave))
+  const { pause } = yield* makeHurriedPause(waiters)
 
-  const pause = Effect.gen(function* () {
+  const gather = Effect.gen(function* () {
     yield* queue.awaitSome
-    hurry.closeUnsafe()
-    if (waiters.isAwaitedUnsafe()) return
     const { recordedAt, events } = queue.oldestUnsafe()
     const restMs = recordedAt + lagBudgetMs - clock.currentTimeMillisUnsafe()
     if (restMs <= 0 || events >= projectEventsMax) return
     // A clock that was set back must not make it wait for longer than the budget.
-    const patience = Effect.sleep(Math.min(restMs, lagBudgetMs))
-    yield* Effect.raceFirst(patience, Effect.raceFirst(hurry.await, queue.awaitFull(projectEventsMax)))
+    yield* pause(Math.min(restMs, lagBudgetMs), queue.awaitFull(projectEventsMax))
   })
   /** Takes in the same turn, so that the next lane does not wait for what this one has taken. */
   return oneAtATime.withPermit(
-    Effect.andThen(pause, queue.take({ entriesMax: Number.POSITIVE_INFINITY, eventsMax: projectEventsMax }))
+    Effect.andThen(gather, queue.take({ entriesMax: Number.POSITIVE_INFINITY, eventsMax: projectEventsMax }))
   )
 })
 

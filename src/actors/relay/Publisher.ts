@@ -10,7 +10,7 @@ import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { type Commit, EventStore, type WriterId } from "../../infra/eventstore/EventStore.ts"
-import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
+import { makeHurriedPause, ProjectedSignal } from "../../infra/readmodel/ProjectionWaiters.ts"
 import { continued } from "../../infra/telemetry/Tracing.ts"
 import { readCommits } from "./TailReader.ts"
 
@@ -110,10 +110,7 @@ export const makeSlice = (eventsMax: number) => {
  */
 const makeCatchUpPace = Effect.gen(function* () {
   const clock = yield* Clock.Clock
-  const waiters = yield* ProjectionWaiters
-  const hurry = Latch.makeUnsafe(false)
-  const leave = waiters.onJoinUnsafe(() => hurry.openUnsafe())
-  yield* Effect.addFinalizer(() => Effect.sync(leave))
+  const { pause, hurryUnsafe } = yield* makeHurriedPause(yield* ProjectedSignal)
   let isEnding = false
   return {
     /** Time elapsed, which goes on where the clock is set back. */
@@ -121,18 +118,16 @@ const makeCatchUpPace = Effect.gen(function* () {
     /** From now on there is no rest: what is left has to be out soon. */
     endUnsafe: (): void => {
       isEnding = true
-      hurry.openUnsafe()
+      hurryUnsafe()
     },
     rest: (commits: ReadonlyArray<Commit>, startedAtMs: number) =>
       Effect.suspend(() => {
         const [first, last] = [recordedAtOf(commits[0]), recordedAtOf(commits.at(-1))]
         const isBehind = clock.currentTimeMillisUnsafe() - last > behindMs
-        if (isEnding || !isBehind || waiters.isAwaitedUnsafe()) return Effect.void
+        if (isEnding || !isBehind) return Effect.void
         const tookMs = elapsedMsUnsafe(clock) - startedAtMs
         const restMs = Math.min((last - first) / catchUpSpeed, restMsMax) - tookMs
-        if (restMs <= 0) return Effect.void
-        hurry.closeUnsafe()
-        return Effect.raceFirst(Effect.sleep(restMs), hurry.await)
+        return restMs <= 0 ? Effect.void : pause(restMs)
       })
   }
 })

@@ -14,7 +14,7 @@ import { forgetOldest } from "../../infra/config/ForgetOldest.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import type { EventStore } from "../../infra/eventstore/EventStore.ts"
-import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
+import { makeJoins, ProjectedSignal } from "../../infra/readmodel/ProjectionWaiters.ts"
 import type { ReadModel } from "../../infra/readmodel/ReadModel.ts"
 import type { ProjectionSql, ReadModelSql } from "../../infra/readmodel/ReadModelSql.ts"
 import { added, CommitFeed, nothing, sizeOf } from "../commit/CommitFeed.ts"
@@ -66,7 +66,6 @@ const makeAwaited = Effect.gen(function* () {
     return versions.size < before
   }
   return {
-    accounts: () => [...awaited.keys()],
     hasSome: () => count > 0,
     /** However many wait for one version, it is kept once. */
     add: ({ account, version }: Position): void => {
@@ -91,10 +90,10 @@ const makeAwaited = Effect.gen(function* () {
 })
 
 /** The queries of the other thread that wait, as far as they were told here. */
-const makeArrivals = Effect.fnUntraced(function* (post: Post) {
+const makeSignalHere = Effect.fnUntraced(function* (post: Post) {
   const awaited = yield* makeAwaited
   const clock = yield* Clock.Clock
-  const listeners = new Set<(position: Position) => void>()
+  const joins = makeJoins()
   /** With when they were written; the longest unused first. */
   const recent = new Map<AccountId, { readonly version: Version; readonly atMs: number }>()
   let reached: Array<Position> = []
@@ -109,7 +108,7 @@ const makeArrivals = Effect.fnUntraced(function* (post: Post) {
     }
     reached.push(position)
   }
-  const waiters: ProjectionWaiters["Service"] = {
+  const signal: ProjectedSignal["Service"] = {
     reachedUnsafe: (account, version) => {
       recent.delete(account)
       recent.set(account, { version, atMs: elapsedMsUnsafe(clock) })
@@ -117,24 +116,11 @@ const makeArrivals = Effect.fnUntraced(function* (post: Post) {
       if (awaited.isReached(account, version)) tell({ account, version })
     },
     setProjectedHereUnsafe: (partition, isHere) => post({ _tag: "ProjectedHere", partition, isHere }),
-    // Queries are answered by the other thread.
-    await: () => Effect.succeedNone,
-    awaitedUnsafe: awaited.accounts,
     isAwaitedUnsafe: awaited.hasSome,
-    joinedElsewhere: Effect.never,
-    hasJoinedElsewhereUnsafe: () => false,
-    onJoinUnsafe: (listener) => {
-      listeners.add(listener)
-      return () => {
-        listeners.delete(listener)
-      }
-    },
-    positionsUnsafe: () => [],
-    setStartingUnsafe: () => {},
-    inTime: (effect, ms) => Effect.timeoutOption(effect, ms)
+    onJoinUnsafe: joins.onJoinUnsafe
   }
   return {
-    waiters,
+    signal,
     awaitUnsafe: (positions: ReadonlyArray<Position>): void => {
       const sinceMs = elapsedMsUnsafe(clock) - recentMs
       for (const position of positions) {
@@ -143,7 +129,7 @@ const makeArrivals = Effect.fnUntraced(function* (post: Post) {
           tell({ ...position, version: last.version })
         else {
           awaited.add(position)
-          for (const listener of listeners) listener(position)
+          joins.tell(position)
         }
       }
     },
@@ -282,14 +268,14 @@ export const run = <E, R, E2>(
   beside: Layer.Layer<
     never,
     E2,
-    Layer.Success<typeof ReadSide.relayAlone> | Outside | ProjectionWaiters | CommitFeed
+    Layer.Success<typeof ReadSide.relayAlone> | Outside | ProjectedSignal | CommitFeed
   >
 ) =>
   Effect.gen(function* () {
     const platform = yield* WorkerRunner.WorkerRunnerPlatform
     const runner = yield* platform.start<FromReadSide, ToReadSide>()
     const post: Post = (message) => runner.sendUnsafe(0, message)
-    const arrivals = yield* makeArrivals(post)
+    const signal = yield* makeSignalHere(post)
     const singletons = makeSingletonsHere(post)
     const feed = yield* makeFeedHere(post)
 
@@ -300,14 +286,14 @@ export const run = <E, R, E2>(
     })
     const live = Effect.gen(function* () {
       let called = 0
-      yield* Effect.forkScoped(beat(post, arrivals.forgetUnsafe, () => called))
+      yield* Effect.forkScoped(beat(post, signal.forgetUnsafe, () => called))
       yield* runner.run((_, message) => {
         called++
         switch (message._tag) {
           case "Commits":
             return feed.receiveUnsafe(message)
           case "Await":
-            return arrivals.awaitUnsafe(message.positions)
+            return signal.awaitUnsafe(message.positions)
           case "Heard":
             return singletons.hearUnsafe(message.statuses)
           case "Own":
@@ -327,7 +313,7 @@ export const run = <E, R, E2>(
               Layer.provideMerge(
                 Layer.mergeAll(
                   Layer.succeed(CommitFeed, feed.feed),
-                  Layer.succeed(ProjectionWaiters, arrivals.waiters),
+                  Layer.succeed(ProjectedSignal, signal.signal),
                   Layer.succeed(Singletons, singletons.host)
                 )
               )

@@ -14,7 +14,11 @@ import { forgetOldest } from "../../infra/config/ForgetOldest.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import type { Commit, WriterId } from "../../infra/eventstore/EventStore.ts"
-import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
+import {
+  makeHurriedPause,
+  ProjectedSignal,
+  ProjectionWaiters
+} from "../../infra/readmodel/ProjectionWaiters.ts"
 import { added, CommitFeed, nothing, type Size } from "../commit/CommitFeed.ts"
 import { Completeness } from "../projections/Completeness.ts"
 import { ProjectionRegistry } from "../projections/ProjectionRegistry.ts"
@@ -150,17 +154,9 @@ type Outbox = ReturnType<typeof makeOutbox>
  */
 const makeGathering = Effect.gen(function* () {
   const feed = yield* CommitFeed
-  const waiters = yield* ProjectionWaiters
   const { lagBudgetMs } = yield* ReadSideConfig
-  const hurry = Latch.makeUnsafe(false)
-  const leave = waiters.onJoinUnsafe(() => hurry.openUnsafe())
-  yield* Effect.addFinalizer(() => Effect.sync(leave))
-  const gatherMs = (lagBudgetMs * 4) / 5
-  const pause = Effect.suspend(() => {
-    hurry.closeUnsafe()
-    return waiters.isAwaitedUnsafe() ? Effect.void : Effect.raceFirst(Effect.sleep(gatherMs), hurry.await)
-  })
-  return Effect.andThen(feed.awaitSome, pause)
+  const { pause } = yield* makeHurriedPause(yield* ProjectedSignal)
+  return Effect.andThen(feed.awaitSome, pause((lagBudgetMs * 4) / 5))
 })
 
 /**

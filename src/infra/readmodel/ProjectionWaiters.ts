@@ -14,8 +14,8 @@ interface Waiter {
   readonly wake: () => void
 }
 
-/** Those who want to know what is waited for: the thread that projects, where it is another one. */
-const makeJoins = () => {
+/** Those who want to know what is waited for from now on. */
+export const makeJoins = () => {
   const listeners = new Set<(position: Position) => void>()
   return {
     tell: (position: Position): void => {
@@ -46,24 +46,65 @@ const makeStart = (): Pick<ProjectionWaiters["Service"], "setStartingUnsafe" | "
   }
 }
 
-export class ProjectionWaiters extends Context.Service<
-  ProjectionWaiters,
+/** What those who write the read model say to the queries that wait for it, and what they hear of them. */
+export class ProjectedSignal extends Context.Service<
+  ProjectedSignal,
   {
     /** The read model has reached `version` of the account: wakes the waiters for it. One map look-up where none waits. */
     readonly reachedUnsafe: (account: AccountId, version: Version) => void
     /** Says whether a projector of this process projects the partition, and so calls `reachedUnsafe` for its accounts. */
     readonly setProjectedHereUnsafe: (partition: number, isHere: boolean) => void
-    /** Completes once the position is reached; `None` at once where `tokenWaitersMax` are waiting already. */
-    readonly await: (position: Position) => Effect.Effect<Option.Option<void>>
-    /** The accounts that are waited for: all, or those that this process projects, or those that others do. */
-    readonly awaitedUnsafe: (projected?: "here" | "elsewhere") => ReadonlyArray<AccountId>
     /** Whether any query waits. */
     readonly isAwaitedUnsafe: () => boolean
+    /** Calls the listener with each position that is waited for from now on; answers what ends that. */
+    readonly onJoinUnsafe: (listener: (position: Position) => void) => () => void
+  }
+>()("chronicle/infra/ProjectedSignal") {
+  /** Of tables that no query with a read token waits for. */
+  static readonly unheard = ProjectedSignal.of({
+    reachedUnsafe: () => {},
+    setProjectedHereUnsafe: () => {},
+    isAwaitedUnsafe: () => false,
+    onJoinUnsafe: () => () => {}
+  })
+}
+
+/**
+ * Pauses in which more may come that costs no more to do with what is there: none while a query waits for it. In the scope.
+ */
+export const makeHurriedPause = Effect.fnUntraced(function* ({
+  isAwaitedUnsafe,
+  onJoinUnsafe
+}: Pick<ProjectedSignal["Service"], "isAwaitedUnsafe" | "onJoinUnsafe">) {
+  const hurry = Latch.makeUnsafe(false)
+  const hurryUnsafe = (): void => {
+    hurry.openUnsafe()
+  }
+  const leave = onJoinUnsafe(hurryUnsafe)
+  yield* Effect.addFinalizer(() => Effect.sync(leave))
+  return {
+    /** Ends after so long, once a query begins to wait, or with `orElse`; at once where a query waits already. */
+    pause: (ms: number, orElse: Effect.Effect<void> = Effect.never): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        hurry.closeUnsafe()
+        if (isAwaitedUnsafe()) return Effect.void
+        return Effect.raceAllFirst([Effect.sleep(ms), hurry.await, orElse])
+      }),
+    /** Ends the pause that there is. */
+    hurryUnsafe
+  }
+})
+
+export class ProjectionWaiters extends Context.Service<
+  ProjectionWaiters,
+  ProjectedSignal["Service"] & {
+    /** Completes once the position is reached; `None` at once where `tokenWaitersMax` are waiting already. */
+    readonly await: (position: Position) => Effect.Effect<Option.Option<void>>
+    /** The accounts that are waited for and that this process projects, or others do. */
+    readonly awaitedUnsafe: (projected: "here" | "elsewhere") => ReadonlyArray<AccountId>
     /** Completes once a waiter for an account that others project has joined since this completed last. */
     readonly joinedElsewhere: Effect.Effect<void>
     readonly hasJoinedElsewhereUnsafe: () => boolean
-    /** Calls the listener with each position that is waited for from now on; answers what ends that. */
-    readonly onJoinUnsafe: (listener: (position: Position) => void) => () => void
     /** The positions that are waited for. */
     readonly positionsUnsafe: () => ReadonlyArray<Position>
     /** Says whether what projects for this process is being started; it is not, until this is called. */
@@ -79,8 +120,8 @@ export class ProjectionWaiters extends Context.Service<
     ) => Effect.Effect<Option.Option<A>, E, R>
   }
 >()("chronicle/infra/ProjectionWaiters") {
-  static readonly layer = Layer.effect(
-    ProjectionWaiters,
+  /** Those who write the read model have the same as `ProjectedSignal`. */
+  static readonly layer = Layer.effectContext(
     Effect.gen(function* () {
       const { tokenWaitersMax } = yield* ReadSideConfig
       const { partitions } = yield* LedgerConfig
@@ -98,7 +139,7 @@ export class ProjectionWaiters extends Context.Service<
         if (group.size === 0) waiters.delete(account)
       }
 
-      return {
+      const service: ProjectionWaiters["Service"] = {
         reachedUnsafe: (account, version) => {
           const group = waiters.get(account)
           if (group === undefined) return
@@ -129,12 +170,8 @@ export class ProjectionWaiters extends Context.Service<
             joins.tell({ account, version })
             return Effect.sync(() => leave(account, waiter))
           }),
-        awaitedUnsafe: (projected) => {
-          const accounts = [...waiters.keys()]
-          return projected === undefined
-            ? accounts
-            : accounts.filter((account) => isElsewhere(account) === (projected === "elsewhere"))
-        },
+        awaitedUnsafe: (projected) =>
+          [...waiters.keys()].filter((account) => isElsewhere(account) === (projected === "elsewhere")),
         isAwaitedUnsafe: () => waiting > 0,
         joinedElsewhere: Effect.andThen(
           joined.await,
@@ -146,6 +183,7 @@ export class ProjectionWaiters extends Context.Service<
           [...waiters].flatMap(([account, group]) => [...group].map(({ version }) => ({ account, version }))),
         ...makeStart()
       }
+      return Context.make(ProjectionWaiters, service).pipe(Context.add(ProjectedSignal, service))
     })
   )
 }

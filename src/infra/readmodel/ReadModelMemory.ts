@@ -18,7 +18,7 @@ import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import type { WriterId } from "../eventstore/EventStore.ts"
 import type { EventKey } from "../eventstore/EventStoreTypes.ts"
 import { isNotEmpty } from "./PrefixSums.ts"
-import { ProjectionWaiters } from "./ProjectionWaiters.ts"
+import { ProjectedSignal } from "./ProjectionWaiters.ts"
 import type {
   AccountHoldsQuery,
   AssetSum,
@@ -90,7 +90,7 @@ export const makeReadModelMemory = Effect.gen(function* () {
   return {
     ...makeReads(tables),
     ...makeSums(tables),
-    ...makeBatches(tables, yield* ProjectionWaiters, nowMs),
+    ...makeBatches(tables, yield* ProjectedSignal, nowMs),
     ...makePositions(tables, nowMs),
     ...makeParking(tables),
     frozen: Effect.sync(() => freezeTables(tables))
@@ -155,12 +155,12 @@ const parkedIn = ({ parked }: Tables, prefix: string): number =>
 
 const makeBatches = (
   tables: Tables,
-  waiters: ProjectionWaiters["Service"],
+  { reachedUnsafe }: ProjectedSignal["Service"],
   nowMs: () => number
 ): Pick<ReadModelWrites, "look" | "apply" | "reload" | "heldHeads"> => {
   const written = (batch: BooksBatch): true => {
     write(tables, batch, nowMs())
-    for (const { head } of batch.moves) waiters.reachedUnsafe(head.account.id, head.account.version)
+    for (const { head } of batch.moves) reachedUnsafe(head.account.id, head.account.version)
     return true
   }
   return {

@@ -12,7 +12,7 @@ import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { int8Array, int8Value, textArray } from "../postgres/Columns.ts"
 import { describeSqlError, isRolledBack, serverFieldOf, sqlStateOf } from "../postgres/SqlState.ts"
 import { hasSums, type Projection, sumPrefixesTable, type Written } from "./Projection.ts"
-import { ProjectionWaiters } from "./ProjectionWaiters.ts"
+import { ProjectedSignal } from "./ProjectionWaiters.ts"
 import {
   type BooksBatch,
   type Checkpoint,
@@ -148,7 +148,7 @@ const toParked = (rows: ReadonlyArray<ReadonlyArray<unknown>>): ReadonlyArray<Pa
   rows.map((row) => parkedColumns.decode(row))
 
 const makeBatches = Effect.fnUntraced(function* (sql: PgClient, projection: Projection, prefix: string) {
-  const waiters = yield* ProjectionWaiters
+  const { reachedUnsafe } = yield* ProjectedSignal
   const text = statementsOf(prefix)
   const signal = yield* makeMovedSignal
   const limits = yield* ReadSideConfig
@@ -181,7 +181,7 @@ const makeBatches = Effect.fnUntraced(function* (sql: PgClient, projection: Proj
 
   const outcome = <E>(self: Effect.Effect<unknown, SqlError | E>, batch: BooksBatch) =>
     Effect.map(self, () => {
-      for (const { head } of batch.moves) waiters.reachedUnsafe(head.account.id, head.account.version)
+      for (const { head } of batch.moves) reachedUnsafe(head.account.id, head.account.version)
       return true
     }).pipe(Effect.catchIf(isSqlError, (error) => failureOf(error, signal)))
 
