@@ -7,6 +7,7 @@ import { hashCommand, link } from "../domain/HashChain.ts"
 import { emptyHead, type Head } from "../domain/Head.ts"
 import type { Instant } from "../domain/Ids.ts"
 import { encodePayload, type StoredEvent, schemaVersionOf } from "../domain/StoredEvent.ts"
+import { elapsedMsUnsafe } from "../infra/config/Elapsed.ts"
 import { EventStore } from "../infra/eventstore/EventStore.ts"
 import { type Latency, makeHistogram, recordMs, summarize } from "./Meter.ts"
 import type { RunIds } from "./RunIds.ts"
@@ -45,7 +46,7 @@ export const makeStoreClient = Effect.fnUntraced(function* (ids: RunIds, nth: nu
           : { _tag: "Deposit", commandId, account: id, amount: 1n }
       const step = next(head, command, Math.max(clock.currentTimeMillisUnsafe(), head.recordedAt))
       head = step.head
-      const sentAt = clock.monotonicTimeNanosUnsafe()
+      const sentAtMs = elapsedMsUnsafe(clock)
       yield* store.commit({ writerId, seq, events: [step.row] }).pipe(
         Effect.flatMap((outcome) =>
           outcome._tag === "Conflict" || outcome._tag === "Fenced"
@@ -54,7 +55,7 @@ export const makeStoreClient = Effect.fnUntraced(function* (ids: RunIds, nth: nu
         ),
         Effect.repeat({ schedule: Schedule.spaced(retryMs), until: (isCommitted) => isCommitted })
       )
-      return Number(clock.monotonicTimeNanosUnsafe() - sentAt) / 1e6
+      return elapsedMsUnsafe(clock) - sentAtMs
     }),
     /** Fences the writer, so that closed timestamps do not wait for it. */
     end: store.fenceWriter(writerId)
@@ -66,11 +67,11 @@ export const probeStore = Effect.fn("LoadTest.probe")(function* (ids: RunIds, co
   const clock = yield* Clock.Clock
   const client = yield* makeStoreClient(ids, 0, commandNumber)
   const histogram = makeHistogram()
-  const start = clock.monotonicTimeNanosUnsafe()
+  const startMs = elapsedMsUnsafe(clock)
   for (let count = 1; count <= commitsMax; count++) {
     const tookMs = yield* client.commit
     if (count > warmUp) recordMs(histogram, tookMs)
-    if (count >= commitsMin && Number(clock.monotonicTimeNanosUnsafe() - start) / 1e6 > millisMax) break
+    if (count >= commitsMin && elapsedMsUnsafe(clock) - startMs > millisMax) break
   }
   yield* client.end
   return summarize(histogram) satisfies Latency

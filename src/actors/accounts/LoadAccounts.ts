@@ -7,6 +7,7 @@ import { Effect, Equal, Random, Result } from "effect"
 import { type BrokenLog, emptyHead, follow, type Head, isAt } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
+import { forgetOldest } from "../../infra/config/ForgetOldest.ts"
 import { EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../infra/eventstore/Snapshots.ts"
 import { isLasting } from "../../infra/postgres/SqlState.ts"
@@ -78,10 +79,7 @@ const noteUnreadable = (store: EventStore["Service"], account: AccountId): boole
   unreadable.set(store, known)
   if (known.has(account)) return false
   known.add(account)
-  for (const oldest of known) {
-    if (known.size <= unreadableMax) break
-    known.delete(oldest)
-  }
+  forgetOldest(known, unreadableMax)
   return true
 }
 

@@ -8,6 +8,7 @@ import type { Event } from "../../domain/Event.ts"
 import type { AccountId, Version } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
+import { forgetOldest } from "../../infra/config/ForgetOldest.ts"
 import type { EventStore } from "../../infra/eventstore/EventStore.ts"
 import type { EventKey } from "../../infra/eventstore/EventStoreTypes.ts"
 import type { Saved } from "../../infra/eventstore/Snapshots.ts"
@@ -97,9 +98,6 @@ export const keyOf = (key: EventKey): string => `${key.account}@${key.version}`
 
 /** Remembers an account's asset, in place of the one that was remembered longest. */
 export const rememberAsset = (run: Run, account: AccountId, asset: Asset): void => {
-  if (run.assets.size >= run.limits.assets) {
-    const [oldest] = run.assets.keys()
-    if (oldest !== undefined) run.assets.delete(oldest)
-  }
   run.assets.set(account, asset)
+  forgetOldest(run.assets, run.limits.assets)
 }

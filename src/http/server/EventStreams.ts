@@ -20,6 +20,7 @@ import { HttpServerRequest, HttpServerResponse } from "effect/http"
 import type { Caller } from "../../access/Tokens.ts"
 import { openSource } from "../../actors/subscriptions/ItemSource.ts"
 import type { QueryError } from "../../domain/Errors.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { toProblem } from "../api/Problems.ts"
 import { HttpConnections } from "./HttpConnections.ts"
 import { HttpConfig } from "./HttpLimits.ts"
@@ -252,7 +253,7 @@ export const makeEventStream = Effect.gen(function* () {
   const connections = yield* HttpConnections
   const clock = yield* Clock.Clock
   // Heartbeats go on however the clock is set.
-  const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const now = () => elapsedMsUnsafe(clock)
 
   const fail = (body: EventBody, cause: Cause.Cause<QueryError>): Effect.Effect<void> => {
     const error = Option.getOrUndefined(Cause.findErrorOption(cause))

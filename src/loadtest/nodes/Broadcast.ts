@@ -1,5 +1,6 @@
 /** Requests to all nodes of a run at once: prepare, load, end. Says which nodes failed, and how. */
 import { Clock, Effect, Option, Schedule } from "effect"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import type { LoadSettings } from "../Settings.ts"
 import type { ReceivedAcks } from "./AckJournal.ts"
 import type { NodeProcess } from "./NodeProcess.ts"
@@ -49,10 +50,10 @@ export const loadAll = Effect.fn("LoadTest.loadAll")(function* (
   reports: NodeReports
 ) {
   const clock = yield* Clock.Clock
-  const start = clock.monotonicTimeNanosUnsafe()
+  const startMs = elapsedMsUnsafe(clock)
   const failures: Array<string> = []
   const failed = (nth: number, name: string, reason: string): void => {
-    const seconds = Number(clock.monotonicTimeNanosUnsafe() - start) / 1e9
+    const seconds = (elapsedMsUnsafe(clock) - startMs) / 1_000
     const how = `${reason} after ${seconds.toFixed(1)} s of load`
     reports.ended(nth, how)
     failures.push(`${name} ${how}`)

@@ -4,6 +4,7 @@
  */
 
 import { Clock, Effect, Fiber, Layer, References, Schedule } from "effect"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import * as LedgerNode from "../../LedgerNode.ts"
 import { Acknowledged } from "../Acknowledged.ts"
@@ -137,11 +138,11 @@ const load = Effect.fnUntraced(function* (run: Run, disturb: Disturb) {
   }
   if (settings.readSide) yield* catchUp(run, "to reach what was written before the load")
   const clock = yield* Clock.Clock
-  const start = clock.monotonicTimeNanosUnsafe()
+  const startMs = elapsedMsUnsafe(clock)
   const meter = new Meter()
   const sampling = yield* Effect.forkChild(
     Effect.sync(() => {
-      const atMs = Number(clock.monotonicTimeNanosUnsafe() - start) / 1e6
+      const atMs = elapsedMsUnsafe(clock) - startMs
       progress.show(reports.sample(meter, atMs, lagWatch.currentMs()), settings.seconds)
     }).pipe(Effect.schedule(Schedule.spaced(samplesEveryMs)))
   )

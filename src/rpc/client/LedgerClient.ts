@@ -21,6 +21,7 @@ import type { AccountId } from "../../domain/Ids.ts"
 import { reversalIdOf } from "../../domain/Original.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import type { HistoryEntry } from "../../domain/Views.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { Ledger } from "../../LedgerService.ts"
 import { makeQueryMethods, type QueryName, queryOf } from "../../QueryMethods.ts"
 import { type NodeHealth, readAccountEventsArguments } from "../LedgerRpc.ts"
@@ -204,7 +205,7 @@ const makeSendChunks = (
 const makeCommands = Effect.fnUntraced(function* (nodes: Nodes) {
   const { limits, callOptions, callWithFailover, ownerOf, unavailable } = nodes
   const clock = yield* Clock.Clock
-  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const nowMs = () => elapsedMsUnsafe(clock)
   const sendChunks = makeSendChunks(nodes, nowMs)
   const encode = makeEncodeCommand(yield* SecureRandom.SecureRandom, limits)
 
