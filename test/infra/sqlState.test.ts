@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
 import { StoreUnavailable } from "../../src/infra/eventstore/EventStoreTypes.ts"
-import { describeSqlError, isLasting, isOfRows, tellSqlError } from "../../src/infra/postgres/SqlState.ts"
+import { isLasting, isOfRows, troubleOf } from "../../src/infra/postgres/SqlState.ts"
 
 const errorOf = (message: string, fields: object): Error => Object.assign(new Error(message), fields)
 const lost = (cause: Error, operation: string) =>
@@ -62,8 +62,7 @@ const cases = [
 
 describe("a failed statement", () => {
   it.each(cases)("is told to callers in words of our own: %#", (error, forLogs, forCallers) => {
-    assert.strictEqual(describeSqlError(error), forLogs)
-    assert.strictEqual(tellSqlError(error), forCallers)
+    assert.deepStrictEqual(troubleOf(error), { reason: forCallers, detail: forLogs })
   })
 })
 

@@ -8,7 +8,7 @@ import * as Reactivity from "effect/reactivity/Reactivity"
 import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { columnTypes, unevenAges } from "../postgres/Driver.ts"
-import { describeSqlError, sqlStateOf, tellSqlError } from "../postgres/SqlState.ts"
+import { sqlStateOf, troubleOf } from "../postgres/SqlState.ts"
 import { makeFailureLog } from "../telemetry/GoesOn.ts"
 import { StoreUnavailable } from "./EventStoreTypes.ts"
 
@@ -64,14 +64,7 @@ export class EventStoreClient extends Context.Service<
         return { commits, reads }
       }).pipe(
         Effect.provide(Reactivity.layer),
-        Effect.mapError(
-          (error) =>
-            new StoreUnavailable({
-              store: "event store",
-              reason: tellSqlError(error),
-              detail: describeSqlError(error)
-            })
-        )
+        Effect.mapError((error) => new StoreUnavailable({ store: "event store", ...troubleOf(error) }))
       )
     )
 }
@@ -118,8 +111,7 @@ export const makeQueries = Effect.gen(function* () {
         (error) =>
           new StoreUnavailable({
             store: "event store",
-            reason: tellSqlError(error),
-            detail: describeSqlError(error),
+            ...troubleOf(error),
             state: sqlStateOf(error)
           })
       ),

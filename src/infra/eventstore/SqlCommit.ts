@@ -8,7 +8,7 @@ import type { SqlConnection } from "effect/sql"
 import type { SqlError } from "effect/sql/SqlError"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { int8Value, textArray } from "../postgres/Columns.ts"
-import { describeSqlError, isRefused, isRolledBack, sqlStateOf, tellSqlError } from "../postgres/SqlState.ts"
+import { isRefused, isRolledBack, sqlStateOf, troubleOf } from "../postgres/SqlState.ts"
 import { type Commit, CommitOutcome, type CommitRow, type StoreUnavailable } from "./EventStoreTypes.ts"
 import { EventStoreClient, type StoreQueries } from "./SqlClients.ts"
 import { commitColumns, eventColumns, keysToText, toCommitRow } from "./SqlRows.ts"
@@ -34,9 +34,6 @@ export const heldBack = CommitOutcome.NotWritten({ reason: "the commit before it
 
 /** A parameter that its column's type cannot hold: it was not sent, and would not be the next time. */
 const isUnsendable = (error: SqlError): boolean => error.reason.cause instanceof PgTypes.CodecError
-
-/** In words for callers, and for logs. */
-const troubleOf = (error: SqlError) => ({ reason: tellSqlError(error), detail: describeSqlError(error) })
 
 /** The error is about the commit itself, not about the connection or the server. */
 const isOfCommit = (error: SqlError): boolean => sqlStateOf(error) === "23505" || isUnsendable(error)

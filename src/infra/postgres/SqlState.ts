@@ -47,7 +47,7 @@ const wordsOfStates: ReadonlyArray<readonly [state: string, words: string]> = [
 ]
 
 /** The same for callers, who learn neither where the server is, nor whom it knows, nor what it holds: words of our own, and the code. */
-export const tellSqlError = (error: SqlError): string => {
+const tellSqlError = (error: SqlError): string => {
   const state = sqlStateOf(error)
   const told = (words: string, code: string | undefined) =>
     code === undefined ? words : `${words} (${code})`
@@ -64,6 +64,12 @@ export const tellSqlError = (error: SqlError): string => {
         : "a statement failed"
   return told(words, serverFieldOf(error, "code"))
 }
+
+/** In words for callers, and for logs. */
+export const troubleOf = (error: SqlError) => ({
+  reason: tellSqlError(error),
+  detail: describeSqlError(error)
+})
 
 /** The statement was rolled back because of other statements: the same may be run again. */
 export const isRolledBack = (state: string | undefined): boolean => state === "40001" || state === "40P01"

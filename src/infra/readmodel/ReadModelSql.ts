@@ -7,7 +7,7 @@ import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { ReadSideConfig, type ReadSideLimits } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { columnTypes, unevenAges } from "../postgres/Driver.ts"
-import { describeSqlError, tellSqlError } from "../postgres/SqlState.ts"
+import { troubleOf } from "../postgres/SqlState.ts"
 import { makeFailureLog } from "../telemetry/GoesOn.ts"
 
 /** The connections that projections follow the log by. */
@@ -78,11 +78,7 @@ export const byKeys = {
 }
 
 export const toUnavailable = (error: SqlError): StoreUnavailable =>
-  new StoreUnavailable({
-    store: "read model",
-    reason: tellSqlError(error),
-    detail: describeSqlError(error)
-  })
+  new StoreUnavailable({ store: "read model", ...troubleOf(error) })
 
 /** Rows as arrays of values, in the order of the SELECT. */
 const valuesOf = (
