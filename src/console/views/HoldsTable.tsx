@@ -5,6 +5,28 @@ import { byExpiry } from "../holds.ts"
 import { AccountLink, Amount, type Column, Empty, Table, Time, TransactionLink } from "../parts.tsx"
 import type { Hold } from "../wire.ts"
 
+type Expiring = Pick<Hold, "expiresAt" | "to">
+
+/** When they expire, seen from `now`. */
+export const expiresColumn = (now: number): Column<Expiring> => ({
+  head: "Expires",
+  cell: ({ expiresAt }) =>
+    expiresAt === undefined ? (
+      <span class="muted">never</span>
+    ) : (
+      <>
+        <Time at={expiresAt} />{" "}
+        <span class="muted">{expiresAt <= now ? "expired" : `in ${duration(expiresAt - now)}`}</span>
+      </>
+    )
+})
+
+/** Whom their money goes to. */
+export const toColumn: Column<Expiring> = {
+  head: "To",
+  cell: ({ to }) => (to === undefined ? <span class="muted">named at capture</span> : <AccountLink id={to} />)
+}
+
 /** `at`: the instant as of which they are open; undefined for now. */
 export const HoldsTable = ({
   holds,
@@ -17,28 +39,10 @@ export const HoldsTable = ({
 }) => {
   const now = useNow(1_000)
   if (holds.length === 0) return <Empty>No hold is open.</Empty>
-  const left = (expiresAt: number) => {
-    const ms = expiresAt - (at ?? now)
-    return ms <= 0 ? "expired" : `in ${duration(ms)}`
-  }
   const columns: ReadonlyArray<Column<Hold>> = [
     { head: "Hold", cell: ({ id }) => <TransactionLink id={id} /> },
-    {
-      head: "Expires",
-      cell: ({ expiresAt }) =>
-        expiresAt === undefined ? (
-          <span class="muted">never</span>
-        ) : (
-          <>
-            <Time at={expiresAt} /> <span class="muted">{left(expiresAt)}</span>
-          </>
-        )
-    },
-    {
-      head: "To",
-      cell: ({ to }) =>
-        to === undefined ? <span class="muted">named at capture</span> : <AccountLink id={to} />
-    },
+    expiresColumn(at ?? now),
+    toColumn,
     {
       head: "Placed",
       cell: ({ amount }) => <Amount units={amount} asset={asset} />,

@@ -1,7 +1,6 @@
 /** The open holds of an account, or of all accounts, by expiry. */
 import { apiPath } from "../api.ts"
 import { useNow, usePath } from "../asking.ts"
-import { duration } from "../format.ts"
 import { navigate, useOption } from "../navigation.tsx"
 import {
   AccountLink,
@@ -13,13 +12,12 @@ import {
   Section,
   Shown,
   Table,
-  Time,
   Title,
   TransactionLink
 } from "../parts.tsx"
 import { changed, links } from "../route.ts"
 import type { Account, HoldOfAccount, Page } from "../wire.ts"
-import { HoldsTable } from "./HoldsTable.tsx"
+import { expiresColumn, HoldsTable, toColumn } from "./HoldsTable.tsx"
 
 const pageRows = 100
 
@@ -44,25 +42,10 @@ const OfAccount = ({ account }: { readonly account: string }) => {
 }
 
 const columnsAt = (now: number): ReadonlyArray<Column<HoldOfAccount>> => [
-  {
-    head: "Expires",
-    cell: ({ expiresAt }) =>
-      expiresAt === undefined ? (
-        <span class="muted">never</span>
-      ) : (
-        <>
-          <Time at={expiresAt} />{" "}
-          <span class="muted">{expiresAt <= now ? "expired" : `in ${duration(expiresAt - now)}`}</span>
-        </>
-      )
-  },
+  expiresColumn(now),
   { head: "Account", cell: ({ account }) => <AccountLink id={account} /> },
   { head: "Hold", cell: ({ id }) => <TransactionLink id={id} /> },
-  {
-    head: "To",
-    cell: ({ to }) =>
-      to === undefined ? <span class="muted">named at capture</span> : <AccountLink id={to} />
-  },
+  toColumn,
   {
     head: "Remaining",
     cell: ({ remaining, asset }) => <Amount units={remaining} asset={asset} />,
