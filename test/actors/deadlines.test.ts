@@ -214,13 +214,13 @@ it.effect("a batch with reversals is answered within one deadline where the log 
     faulty.hold("findCommands")
     const reversal: CommandInput = { _tag: "Reverse", original: "original", reason: "twice" }
     const batch = [deposit("a", 1n), reversal, deposit("a", 1n), reversal, landed, reversed]
-    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    const sent = yield* node.sendBatch(batch)
     yield* TestClock.adjust(overMs)
     const isAnswered = sent.pollUnsafe() !== undefined
     faulty.release()
     yield* TestClock.adjust(overMs)
     assert.isTrue(isAnswered)
-    assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), [
+    assert.deepStrictEqual(yield* Fiber.join(sent), [
       "Accepted",
       "Unavailable",
       "Unavailable",
@@ -243,8 +243,7 @@ it.effect("nor does such a batch wait for each reversal where each look-up fails
     const store = { ...inner, findCommands: () => Effect.delay(Effect.fail(error), failMs) }
     const node = yield* startNode("later", { store })
     const reversal: CommandInput = { _tag: "Reverse", original: "original", reason: "twice" }
-    const send = (batch: ReadonlyArray<CommandInput>) =>
-      Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    const send = node.sendBatch
     const sent = yield* send(Array.from({ length: 6 }, () => reversal))
     // What has an outcome shows that a batch gets on.
     const mixed = yield* send([reversal, deposit("a", 1n), reversal, deposit("a", 1n), reversal])
@@ -256,9 +255,9 @@ it.effect("nor does such a batch wait for each reversal where each look-up fails
     const isAnswered = [sent, repeated].every((batch) => batch.pollUnsafe() !== undefined)
     for (let nth = 0; nth < 4; nth++) yield* TestClock.adjust(failMs)
     assert.isTrue(isAnswered)
-    assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), { Unavailable: 6 })
-    assert.deepStrictEqual(tally((yield* Fiber.join(mixed)).map(outcomeOf)), { Unavailable: 3, Accepted: 2 })
-    assert.deepStrictEqual(tally((yield* Fiber.join(repeated)).map(outcomeOf)), {
+    assert.deepStrictEqual(tally(yield* Fiber.join(sent)), { Unavailable: 6 })
+    assert.deepStrictEqual(tally(yield* Fiber.join(mixed)), { Unavailable: 3, Accepted: 2 })
+    assert.deepStrictEqual(tally(yield* Fiber.join(repeated)), {
       Unavailable: 3,
       Replayed: 3
     })
@@ -358,10 +357,10 @@ it.effect("a batch on accounts that cannot be loaded waits no longer than two co
       capture("a"),
       capture("c")
     ]
-    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    const sent = yield* node.sendBatch(batch)
     yield* TestClock.adjust(2 * overMs)
     assert.isDefined(sent.pollUnsafe())
-    assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), { Unavailable: batch.length })
+    assert.deepStrictEqual(tally(yield* Fiber.join(sent)), { Unavailable: batch.length })
     faulty.script = () => undefined
     yield* TestClock.adjust(1_000)
     assert.strictEqual((yield* readStream(inner, "a")).length, 2)
@@ -383,9 +382,9 @@ it.effect("nor is a command of such a batch told that nothing was done that this
     faulty.script = ({ method }) => (method === "readStreams" ? "unavailable" : undefined)
     // The last one must not come before the transfer, which waits for another account, though what is known stands between them.
     const batch = [deposit("a", 1n), deposit("a", 1n), transfer("c", "d", 1n), ...captured, withdraw("c", 1n)]
-    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    const sent = yield* node.sendBatch(batch)
     yield* TestClock.adjust(2 * overMs)
-    assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), [
+    assert.deepStrictEqual(yield* Fiber.join(sent), [
       "Unavailable",
       "Unavailable",
       "Unavailable",
@@ -429,14 +428,14 @@ it.effect("but what follows in such a batch is not done before that", () =>
     faulty.script = ({ method }) => (method === "readStreams" ? "unavailable" : undefined)
     const alone = transfer("e", "a", 1n, "alone")
     const batch = [deposit("a", 1n), deposit("a", 1n), alone, withdraw("e", 1n, "behind")]
-    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    const sent = yield* node.sendBatch(batch)
     yield* TestClock.adjust(deadlineMs / 2)
     const waiting = yield* sendAll(node, [alone])
     yield* TestClock.adjust(deadlineMs / 2 + 100)
     faulty.script = () => undefined
     yield* TestClock.adjust(deadlineMs)
     assert.deepStrictEqual(yield* outcomes(waiting), ["Accepted"])
-    assert.deepStrictEqual((yield* Fiber.join(sent)).slice(2).map(outcomeOf), ["Replayed", "Unavailable"])
+    assert.deepStrictEqual((yield* Fiber.join(sent)).slice(2), ["Replayed", "Unavailable"])
     const ids = (yield* readStream(inner, "e")).map(({ commandId }) => String(commandId))
     assert.deepStrictEqual(ids.slice(3), ["alone"])
   }).pipe(Effect.provide([memoryStores, quiet]))
@@ -450,7 +449,7 @@ it.effect("nor is a command of such a batch decided once another one of its id w
     yield* node.send(deposit("c", 1n))
     faulty.script = ({ method }) => (method === "readStreams" ? "unavailable" : undefined)
     const batch = [deposit("a", 1n), deposit("a", 1n), transfer("c", "d", 1n), deposit("c", 1n, "twice")]
-    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    const sent = yield* node.sendBatch(batch)
     yield* TestClock.adjust(deadlineMs / 2)
     faulty.hold("findCommands")
     const other = yield* sendAll(node, [withdraw("c", 1_000n, "twice")])
@@ -459,7 +458,7 @@ it.effect("nor is a command of such a batch decided once another one of its id w
     faulty.release()
     yield* TestClock.adjust(deadlineMs)
     assert.deepStrictEqual(yield* outcomes(other), ["InsufficientFunds"])
-    assert.deepStrictEqual((yield* Fiber.join(sent)).slice(2).map(outcomeOf), ["Unavailable", "Unavailable"])
+    assert.deepStrictEqual((yield* Fiber.join(sent)).slice(2), ["Unavailable", "Unavailable"])
     assert.lengthOf(yield* readStream(inner, "c"), 3)
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
@@ -491,13 +490,13 @@ it.effect("a batch whose commands want ids of others before them waits no longer
       deposit("a", 1n, `id-${nth}`),
       withdraw("b", 1n, `id-${nth}`)
     ]).flat()
-    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    const sent = yield* node.sendBatch(batch)
     for (let nth = 0; nth < 2; nth++) yield* TestClock.adjust(overMs)
     const isAnswered = sent.pollUnsafe() !== undefined
     faulty.release()
     for (let nth = 0; nth < 6; nth++) yield* TestClock.adjust(overMs)
     assert.isTrue(isAnswered)
-    const answers = (yield* Fiber.join(sent)).map(outcomeOf)
+    const answers = yield* Fiber.join(sent)
     // Only what was being sent may be done yet.
     assert.deepStrictEqual(tally(answers.slice(0, 2)), { Indeterminate: 2 })
     assert.deepStrictEqual(tally(answers.slice(2)), { Unavailable: 10 })
@@ -514,16 +513,12 @@ it.effect("a batch goes on behind a command whose id was another one's, whose ti
     const other = yield* sendAll(node, [deposit("a", 1n, "twice")])
     yield* TestClock.adjust(deadlineMs - 100)
     const batch = [withdraw("b", 1n, "twice"), capture("b"), deposit("a", 1n)]
-    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    const sent = yield* node.sendBatch(batch)
     yield* TestClock.adjust(200)
     faulty.release()
     yield* TestClock.adjust(100)
     assert.deepStrictEqual(yield* outcomes(other), ["Indeterminate"])
-    assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), [
-      "CommandIdReused",
-      "Accepted",
-      "Accepted"
-    ])
+    assert.deepStrictEqual(yield* Fiber.join(sent), ["CommandIdReused", "Accepted", "Accepted"])
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
@@ -539,13 +534,13 @@ it.effect("nor does it end behind one that another caller had sent long before",
     const other = yield* sendAll(node, [deposit("a", 1n, "joined")])
     yield* TestClock.adjust(deadlineMs - 100)
     const batch = [deposit("a", 1n, "joined"), capture("b")]
-    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    const sent = yield* node.sendBatch(batch)
     yield* TestClock.adjust(200)
     const isAnswered = sent.pollUnsafe() !== undefined
     faulty.release()
     yield* TestClock.adjust(100)
     assert.deepStrictEqual(yield* outcomes(other), ["Unavailable"])
-    assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), ["Unavailable", "Accepted"])
+    assert.deepStrictEqual(yield* Fiber.join(sent), ["Unavailable", "Accepted"])
     assert.isTrue(isAnswered)
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
@@ -623,13 +618,13 @@ it.effect("a long batch is answered within one deadline while the store stands s
       ...Array.from({ length: 5_000 }, () => deposit("a", 1n)),
       deposit("a", 1n, "known")
     ]
-    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    const sent = yield* node.sendBatch(batch)
     yield* TestClock.adjust(overMs)
     const isAnswered = sent.pollUnsafe() !== undefined
     faulty.release()
     for (let nth = 0; nth < 3; nth++) yield* TestClock.adjust(overMs)
     assert.isTrue(isAnswered)
-    const { Replayed, Indeterminate = 0, Unavailable } = tally((yield* Fiber.join(sent)).map(outcomeOf))
+    const { Replayed, Indeterminate = 0, Unavailable } = tally(yield* Fiber.join(sent))
     assert.deepStrictEqual([Replayed, Unavailable], [2, 5_000 - Indeterminate])
     assert.isBelow((yield* readStream(inner, "a")).length, 2_100)
   }).pipe(Effect.provide([memoryStores, quiet]))
@@ -649,13 +644,13 @@ for (const [commands, limits] of [
       const batch = Array.from({ length: 5_000 }, (_, nth) =>
         nth % 1_000 === 0 ? deposit("a", 2n, "known") : deposit("a", 1n)
       )
-      const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+      const sent = yield* node.sendBatch(batch)
       yield* TestClock.adjust(overMs)
       const isAnswered = sent.pollUnsafe() !== undefined
       faulty.release()
       for (let nth = 0; nth < 3; nth++) yield* TestClock.adjust(overMs)
       assert.isTrue(isAnswered)
-      assert.isUndefined(tally((yield* Fiber.join(sent)).map(outcomeOf)).Accepted)
+      assert.isUndefined(tally(yield* Fiber.join(sent)).Accepted)
     }).pipe(Effect.provide([memoryStores, quiet]))
   )
 }
@@ -691,14 +686,14 @@ it.effect(
         ...part("second", 999),
         ...part("third", 1)
       ]
-      const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+      const sent = yield* node.sendBatch(batch)
       yield* until("an account is being read", () => faulty.held() === 2)
       yield* TestClock.adjust(deadlineMs / 2)
       faulty.release("readStreams")
       yield* TestClock.adjust(deadlineMs / 2 + 100)
       faulty.release("commit")
       yield* TestClock.adjust(1_000)
-      const answers = (yield* Fiber.join(sent)).map(outcomeOf)
+      const answers = yield* Fiber.join(sent)
       assert.deepStrictEqual(tally(answers), { InvalidCommand: 1, Unavailable: 1_000, Accepted: 1_000 })
       yield* outcomes(flying)
       const ids = (yield* readStream(inner, "a")).slice(2).map((row) => String(row.commandId))

@@ -4,6 +4,7 @@ import { Clock, Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
+import { elapsedMsUnsafe } from "../../src/infra/config/Elapsed.ts"
 import { defaultLimits, type LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
@@ -16,7 +17,6 @@ import {
   readStream,
   startNode,
   tally,
-  toCommand,
   transfer,
   until,
   withdraw
@@ -37,10 +37,8 @@ const heldNode = Effect.fnUntraced(function* (limits: Partial<LedgerLimits> = {}
   yield* Effect.addFinalizer(() => Effect.sync(() => faulty.release()))
   yield* fund(node, ["a"], 1n)
   faulty.hold("commit")
-  const send = (batch: ReadonlyArray<CommandInput>) =>
-    Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
   const inFlight = () => node.dispatcher.stats().inFlight
-  return { faulty, node, send, inFlight }
+  return { faulty, node, send: node.sendBatch, inFlight }
 })
 
 it.effect("others have their turns while a batch is decided", () =>
@@ -55,7 +53,7 @@ it.effect("others have their turns while a batch is decided", () =>
     })
     faulty.release()
     yield* TestClock.adjust(1_000)
-    assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), { Accepted: 500 })
+    assert.deepStrictEqual(tally(yield* Fiber.join(sent)), { Accepted: 500 })
     // Each takes some looks at the time.
     assert.isAtMost(atOnce, 5)
   }).pipe(Effect.scoped, scenario)
@@ -108,7 +106,7 @@ it.effect("of very many accounts of a batch no more are asked for at once than a
         ]
       })
     )
-    const send = Effect.forkChild(node.dispatcher.dispatchMany(journals.map(toCommand)))
+    const send = node.sendBatch(journals)
     faulty.hold("readStreams")
     const left = yield* send
     yield* until("they are read", () => faulty.held() === 2)
@@ -123,10 +121,10 @@ it.effect("of very many accounts of a batch no more are asked for at once than a
     faulty.release()
     yield* TestClock.adjust(1_000)
     assert.isTrue(isAnswered)
-    assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), { Unavailable: 30 })
+    assert.deepStrictEqual(tally(yield* Fiber.join(sent)), { Unavailable: 30 })
     const again = yield* send
     yield* TestClock.adjust(1_000)
-    assert.deepStrictEqual(tally((yield* Fiber.join(again)).map(outcomeOf)), { AccountNotFound: 30 })
+    assert.deepStrictEqual(tally(yield* Fiber.join(again)), { AccountNotFound: 30 })
   }).pipe(Effect.scoped, scenario)
 )
 
@@ -149,7 +147,7 @@ it.effect("several batches that wait for room are each decided whole", () =>
     for (let looks = 0; looks < 2_000 && sent.some((fiber) => fiber.pollUnsafe() === undefined); looks++)
       yield* TestClock.adjust(1)
     const answers = (yield* Effect.forEach(sent, Fiber.join)).flat()
-    assert.deepStrictEqual(tally(answers.map(outcomeOf)), { Accepted: 200 })
+    assert.deepStrictEqual(tally(answers), { Accepted: 200 })
   }).pipe(Effect.scoped, scenario)
 )
 
@@ -177,14 +175,14 @@ it.effect("in the time after a repeat no more of a batch is decided at once", ()
         ]
       })
     )
-    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(journals.map(toCommand)))
+    const sent = yield* node.sendBatch(journals)
     yield* until("the commit is held", () => faulty.held() === 1)
     for (let looks = 0; looks < 200; looks++) yield* TestClock.adjust(5)
     // Two at a time are looked up, and more only where there is room.
     assert.isAtMost(node.dispatcher.stats().inFlight, 8)
     faulty.release()
     for (let looks = 0; looks < 2_000 && sent.pollUnsafe() === undefined; looks++) yield* TestClock.adjust(5)
-    assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), { Accepted: 40 })
+    assert.deepStrictEqual(tally(yield* Fiber.join(sent)), { Accepted: 40 })
   }).pipe(Effect.scoped, scenario)
 )
 
@@ -329,7 +327,7 @@ for (const { fault, why } of [
       faulty.script = ({ method, nth }) => (method === "commit" && nth === first ? fault : undefined)
       const sent = yield* send(Array.from({ length: 500 }, () => deposit("a", 1n)))
       yield* until("all are decided", () => inFlight() === 500)
-      const elapsed = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+      const elapsed = () => elapsedMsUnsafe(clock)
       let longest = 0
       let last = elapsed()
       // What it sets going goes on within it.
@@ -340,7 +338,7 @@ for (const { fault, why } of [
         last = now
         return sent.pollUnsafe() !== undefined
       })
-      assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), { Accepted: 500 })
+      assert.deepStrictEqual(tally(yield* Fiber.join(sent)), { Accepted: 500 })
       assert.isAbove(node.dispatcher.stats().fenced + node.dispatcher.stats().conflicts, 0)
       // Each look at the time takes a millisecond, and each decision some of them.
       assert.isAtMost(longest, 60)
@@ -373,7 +371,7 @@ it.effect("a batch waits where what is decided takes as much memory as it may, a
     }
     assert.isAtMost(most, fitting)
     assert.isDefined(sent.pollUnsafe())
-    assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), { Accepted: 200 })
+    assert.deepStrictEqual(tally(yield* Fiber.join(sent)), { Accepted: 200 })
     const others = (yield* Effect.forEach(singles, Fiber.join)).map(outcomeOf)
     assert.hasAllKeys(tally(others), ["Accepted", "Overloaded"])
     yield* node.send(deposit("a", 1n))
@@ -388,7 +386,7 @@ it.effect("the rest of a batch is refused where nothing is committed for too lon
     yield* TestClock.adjust(1)
     const decided = inFlight()
     yield* TestClock.adjust(2 * (defaultLimits.commandDeadlineMs + 1_000))
-    const answers = tally((yield* Fiber.join(sent)).map(outcomeOf))
+    const answers = tally(yield* Fiber.join(sent))
     assert.containsAllKeys(answers, ["Indeterminate", "Overloaded"])
     assert.doesNotHaveAnyKeys(answers, ["Accepted"])
     assert.isAtLeast(answers.Overloaded ?? 0, large.length - decided - fitting)

@@ -152,10 +152,10 @@ it.live("a capture whose hold alone says where it goes does not overtake what wa
       ]
     }
     const batch = [journal, { _tag: "CaptureHold", commandId: "c", account: "c0", hold: "h" } as const]
-    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    const sent = yield* node.sendBatch(batch)
     yield* Effect.sleep(50)
     faulty.release()
-    assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), ["InsufficientFunds", "Accepted"])
+    assert.deepStrictEqual(yield* Fiber.join(sent), ["InsufficientFunds", "Accepted"])
     yield* Fiber.join(hanging)
     assert.deepStrictEqual(yield* invariantsOf(store), [])
   }).pipe(Effect.provide([memoryStores, quiet]))
@@ -306,8 +306,8 @@ it.live(
       store.hold("commit")
       for (const account of ["b1", "d1"]) hold(account)
       // The second is sent by the second lane; the third waits for it in the queue, and loses its decision when the first lane is fenced.
-      const batch = [deposit("c0", 1n), bring("a0", "b1", 50n), bring("a0", "d1", 120n, true)].map(toCommand)
-      const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch))
+      const batch = [deposit("c0", 1n), bring("a0", "b1", 50n), bring("a0", "d1", 120n, true)]
+      const sent = yield* node.sendBatch(batch)
       yield* until("one lane sends", () => store.held() === 1)
       grant("b1")
       yield* until("both lanes send", () => store.held() === 2)
@@ -319,7 +319,7 @@ it.live(
       grant("d1")
       yield* Effect.sleep(50)
       grant("b1")
-      assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), ["Accepted", "Accepted", "Accepted"])
+      assert.deepStrictEqual(yield* Fiber.join(sent), ["Accepted", "Accepted", "Accepted"])
       assert.deepStrictEqual(yield* invariantsOf(yield* EventStore), [])
     }).pipe(Effect.provide([memoryStores, quiet]))
 )
@@ -354,15 +354,11 @@ it.effect(
         deposit("x1", 100n, "two"),
         transfer("y1", "p2", 1n, "three")
       ]
-      const sent = yield* Effect.forkChild(sender.dispatcher.dispatchMany(batch.map(toCommand)))
+      const sent = yield* sender.sendBatch(batch)
       yield* TestClock.adjust(defaultClusterLimits.askMs + 500)
       leases.openUnsafe()
       yield* TestClock.adjust(2_000)
-      assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), [
-        "Indeterminate",
-        "Replayed",
-        "Replayed"
-      ])
+      assert.deepStrictEqual(yield* Fiber.join(sent), ["Indeterminate", "Replayed", "Replayed"])
       assert.lengthOf(yield* readStream(store, "x1"), 3)
       assert.deepStrictEqual(yield* invariantsOf(store), [])
     }).pipe(Effect.provide([memoryStores, quiet]))

@@ -82,9 +82,9 @@ const outcomesOf = Effect.fnUntraced(function* (
     })
   )
   const node = yield* startNode("sender", { placement, limits })
-  const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+  const sent = yield* node.sendBatch(batch)
   yield* TestClock.adjust(1_000)
-  return { outcomes: (yield* Fiber.join(sent)).map(outcomeOf), asked, lengths, mostAway }
+  return { outcomes: yield* Fiber.join(sent), asked, lengths, mostAway }
 })
 
 const scenario = Effect.provide([memoryStores, quiet])
@@ -257,10 +257,10 @@ const answersIn = Effect.fnUntraced(function* (
   batch: ReadonlyArray<CommandInput>
 ) {
   const node = yield* startNode("sender", { placement: silentAt(silent) })
-  const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+  const sent = yield* node.sendBatch(batch)
   yield* TestClock.adjust(patienceMs)
   assert.isDefined(sent.pollUnsafe(), "it is answered when its commands alone would be")
-  return (yield* Fiber.join(sent)).map(outcomeOf)
+  return yield* Fiber.join(sent)
 })
 
 it.effect(
@@ -301,11 +301,11 @@ it.effect(
     Effect.gen(function* () {
       const placement = { ...silentAt([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), nodeOf: () => "silent" }
       const node = yield* startNode("sender", { placement })
-      const batch = Array.from({ length: 6_000 }, (_, nth) => toCommand(deposit(`a${nth % 600}`, 1n)))
-      const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch))
+      const batch = Array.from({ length: 6_000 }, (_, nth) => deposit(`a${nth % 600}`, 1n))
+      const sent = yield* node.sendBatch(batch)
       yield* TestClock.adjust(patienceMs)
       assert.isDefined(sent.pollUnsafe())
-      const answers = tally((yield* Fiber.join(sent)).map(outcomeOf))
+      const answers = tally(yield* Fiber.join(sent))
       assert.deepStrictEqual(answers, { Indeterminate: 2_000, Unavailable: 4_000 })
     }).pipe(scenario)
 )
@@ -327,13 +327,13 @@ it.effect(
         nths.map((nth) => `near${nth}`),
         1n
       )
-      const batch = nths.map((nth) => toCommand(transfer(`near${nth}`, `far${nth}`, 1n)))
-      const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch))
+      const batch = nths.map((nth) => transfer(`near${nth}`, `far${nth}`, 1n))
+      const sent = yield* node.sendBatch(batch)
       for (let waitedMs = 0; waitedMs < patienceMs; waitedMs += 50) yield* TestClock.adjust(50)
       const isAnswered = sent.pollUnsafe() !== undefined
       yield* TestClock.adjust(10 * patienceMs)
       assert.isTrue(isAnswered)
-      assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), { Unavailable: 2_500 })
+      assert.deepStrictEqual(tally(yield* Fiber.join(sent)), { Unavailable: 2_500 })
     }).pipe(scenario)
 )
 
@@ -352,8 +352,8 @@ const besideSilent = besideSilentWith({})
 it.effect("behind a command that was given up none is decided once another one of its id was refused", () =>
   Effect.gen(function* () {
     const { faulty, inner, node } = yield* besideSilent
-    const batch = [transfer("far1", "near2", 1n), deposit("near2", 1n, "twice")].map(toCommand)
-    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch))
+    const batch = [transfer("far1", "near2", 1n), deposit("near2", 1n, "twice")]
+    const sent = yield* node.sendBatch(batch)
     yield* TestClock.adjust(defaultLimits.commandDeadlineMs / 2)
     faulty.hold("findCommands")
     const other = yield* Effect.forkChild(Effect.result(node.send(withdraw("near2", 1_000n, "twice"))))
@@ -362,7 +362,7 @@ it.effect("behind a command that was given up none is decided once another one o
     faulty.release()
     yield* TestClock.adjust(1_000)
     assert.strictEqual(outcomeOf(yield* Fiber.join(other)), "InsufficientFunds")
-    assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), ["Indeterminate", "Unavailable"])
+    assert.deepStrictEqual(yield* Fiber.join(sent), ["Indeterminate", "Unavailable"])
     assert.lengthOf(yield* readStream(inner, "near2"), 2)
   }).pipe(scenario)
 )
@@ -373,7 +373,7 @@ it.effect("behind a command that was given up those that are under way are waite
     const alone = Array.from({ length: 5 }, (_, nth) => deposit("near2", 1n, `alone-${nth}`))
     const reversal: CommandInput = { _tag: "Reverse", original: "none", reason: "wrong" }
     const batch = [transfer("far1", "near2", 1n), ...alone.flatMap((one) => [one, reversal])]
-    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    const sent = yield* node.sendBatch(batch)
     yield* TestClock.adjust(defaultLimits.commandDeadlineMs / 2)
     faulty.hold("commit")
     for (const one of alone) yield* Effect.forkChild(Effect.result(node.send(one)))
@@ -383,7 +383,7 @@ it.effect("behind a command that was given up those that are under way are waite
     faulty.release()
     yield* TestClock.adjust(1_000)
     assert.isTrue(isAnswered)
-    assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), {
+    assert.deepStrictEqual(tally(yield* Fiber.join(sent)), {
       Indeterminate: 6,
       Unavailable: 5
     })
@@ -517,12 +517,12 @@ it.effect("a node that an account moves to is not taken for the one that did not
     }
     const node = yield* startNode("sender", { placement })
     const slow = Array.from({ length: 2_500 }, () => deposit("c3", 1n))
-    const batch = [deposit("a1", 1n), ...slow].map(toCommand)
-    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch))
+    const batch = [deposit("a1", 1n), ...slow]
+    const sent = yield* node.sendBatch(batch)
     yield* TestClock.adjust(1_000)
     ownerOfFirst = "slow"
     yield* TestClock.adjust(2 * patienceMs)
-    const [first, ...others] = (yield* Fiber.join(sent)).map(outcomeOf)
+    const [first, ...others] = yield* Fiber.join(sent)
     assert.strictEqual(first, "Indeterminate")
     assert.deepStrictEqual(tally(others), { Accepted: 2_500 })
   }).pipe(scenario)
@@ -543,9 +543,9 @@ it.effect(
         Array.from({ length: count }, () => deposit(account, 1n))
       // The first two fill the room of the batch until they are given up.
       const batch = [...deposits("a1", 1_000), ...deposits("b2", 1_000), ...deposits("c3", 2_000)]
-      const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+      const sent = yield* node.sendBatch(batch)
       yield* TestClock.adjust(patienceMs)
-      const answers = tally((yield* Fiber.join(sent)).map(outcomeOf))
+      const answers = tally(yield* Fiber.join(sent))
       assert.deepStrictEqual(answers, { Indeterminate: 2_000, Unavailable: 2_000 })
     }).pipe(scenario)
 )
@@ -567,14 +567,14 @@ it.effect(
         deposit("colder2", 1n),
         transfer("far3", "near2", 1n)
       ]
-      const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+      const sent = yield* node.sendBatch(batch)
       // In steps: only once the first is answered, the others are taken in.
       for (let waitedMs = 0; waitedMs < isJustUnder + 1.5 * secondMs; waitedMs += 100)
         yield* TestClock.adjust(100)
       faulty.release()
       yield* TestClock.adjust(1_000)
       assert.strictEqual(outcomeOf(yield* Fiber.join(other)), "Unavailable")
-      assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), {
+      assert.deepStrictEqual(tally(yield* Fiber.join(sent)), {
         Unavailable: 1,
         Accepted: 1_000,
         AccountNotFound: 1
@@ -590,9 +590,9 @@ it.effect("nor is a command that was Overloaded in the end taken for one without
         : Effect.succeed(commands.map(done))
     )
     const node = yield* startNode("sender", { placement })
-    const batch = [deposit("a1", 1n), transfer("b3", "a1", 1n)].map(toCommand)
-    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch))
+    const batch = [deposit("a1", 1n), transfer("b3", "a1", 1n)]
+    const sent = yield* node.sendBatch(batch)
     yield* TestClock.adjust(patienceMs)
-    assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), ["Overloaded", "Accepted"])
+    assert.deepStrictEqual(yield* Fiber.join(sent), ["Overloaded", "Accepted"])
   }).pipe(scenario)
 )

@@ -1,5 +1,5 @@
 /** Whole write sides of nodes over one event store, started and stopped at will, and commands for them. */
-import { Effect, Exit, Layer, References, Result, Scope } from "effect"
+import { Effect, Exit, type Fiber, Layer, References, Result, Scope } from "effect"
 import { LedgerClock } from "../../src/actors/accounts/LedgerClock.ts"
 import { Placement, type Placing } from "../../src/actors/accounts/Placement.ts"
 import { Snapshotter } from "../../src/actors/accounts/Snapshotter.ts"
@@ -45,6 +45,10 @@ export interface LedgerNode {
   readonly travel: TimeTravel["Service"]
   readonly instants: ClosedTimestamps["Service"]
   readonly clock: LedgerClock["Service"]
+  /** Sends them as one batch; answers the fiber of their outcomes, in the words of `outcomeOf`. */
+  readonly sendBatch: (
+    batch: ReadonlyArray<CommandInput>
+  ) => Effect.Effect<Fiber.Fiber<ReadonlyArray<string>>>
   readonly send: (command: CommandInput) => Effect.Effect<Receipt, CommandError>
   /** Closes the node as the end of its process would: drains, then fences its writers. */
   readonly stop: Effect.Effect<void>
@@ -84,6 +88,11 @@ export const startNode = Effect.fnUntraced(function* (name: string, options: Nod
     instants: yield* Effect.provide(ClosedTimestamps, context),
     clock: yield* Effect.provide(LedgerClock, context),
     send: (input) => dispatcher.dispatch(toCommand(input)),
+    sendBatch: (batch) =>
+      dispatcher.dispatchMany(batch.map(toCommand)).pipe(
+        Effect.map((results): ReadonlyArray<string> => results.map(outcomeOf)),
+        Effect.forkChild
+      ),
     stop: Scope.close(scope, Exit.void)
   } satisfies LedgerNode
 })
