@@ -1,10 +1,10 @@
 /** Starts one PostgreSQL and one JetStream server for the whole test run, as `postgresUrl` and `natsUrl`. */
 import { NodeServices } from "@effect/platform-node"
-import { Context, Effect, FileSystem, Layer, ManagedRuntime, Path, Redacted } from "effect"
+import { Context, Effect, Layer, ManagedRuntime, Redacted } from "effect"
 import type { TestProject } from "vitest/node"
 import { startPostgres } from "../../src/infra/dev/EmbeddedPostgres.ts"
 import { startNats } from "../../src/infra/dev/NatsServer.ts"
-import { guardOrphans } from "../../src/infra/dev/OrphanGuard.ts"
+import { serverFiles } from "./serverFiles.ts"
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -27,19 +27,7 @@ class TestServers extends Context.Service<
     Layer.effect(
       TestServers,
       Effect.gen(function* () {
-        const fs = yield* FileSystem.FileSystem
-        const { join } = yield* Path.Path
-        const directory = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-test-" })
-        // PostgreSQL runs as another user when root runs the tests.
-        yield* fs.chmod(directory, 0o711)
-        const run = join(directory, "run")
-        yield* fs.makeDirectory(run)
-        yield* guardOrphans(run)
-        const filesOf = (name: string) => ({
-          directory: join(directory, name),
-          pidFile: join(run, `${name}.pid`),
-          logFile: join(directory, `${name}.log`)
-        })
+        const filesOf = yield* serverFiles("chronicle-test-")
         const postgres = startPostgres({ ...filesOf("postgres"), durable: false, databases: [] }).pipe(
           Effect.map(({ urlOf }) => Redacted.value(urlOf("postgres")))
         )

@@ -1,11 +1,11 @@
 /** Servers of one test alone: a PostgreSQL and a JetStream server, which may be ended and started again at will, or the latter alone. */
 import { NodeServices } from "@effect/platform-node"
 import { inject } from "@effect/vitest"
-import { Context, Effect, Exit, FileSystem, Layer, Path, Redacted, Ref, Schedule, Scope } from "effect"
+import { Context, Effect, Exit, FileSystem, Layer, Redacted, Ref, Schedule, Scope } from "effect"
 import { startPostgres } from "../../src/infra/dev/EmbeddedPostgres.ts"
 import { type NatsServer, startNats } from "../../src/infra/dev/NatsServer.ts"
-import { guardOrphans } from "../../src/infra/dev/OrphanGuard.ts"
 import { freshDatabase } from "./databases.ts"
+import { serverFiles } from "./serverFiles.ts"
 
 export class OwnServers extends Context.Service<
   OwnServers,
@@ -58,23 +58,7 @@ export class OwnBus extends Context.Service<
   ).pipe(Layer.provide(NodeServices.layer))
 }
 
-/** Files of servers, by their names, in a directory that goes with the scope. */
-const ownFiles = Effect.gen(function* () {
-  const fs = yield* FileSystem.FileSystem
-  const { join } = yield* Path.Path
-  const directory = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-own-" })
-  // PostgreSQL runs as another user when root runs the tests.
-  yield* fs.chmod(directory, 0o711)
-  const run = join(directory, "run")
-  yield* fs.makeDirectory(run)
-  yield* guardOrphans(run)
-  const filesOf = (name: string) => ({
-    directory: join(directory, name),
-    pidFile: join(run, `${name}.pid`),
-    logFile: join(directory, `${name}.log`)
-  })
-  return filesOf
-})
+const ownFiles = serverFiles("chronicle-own-")
 
 const make = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem
