@@ -1,6 +1,8 @@
 /** PostgreSQL with a synchronous standby that does not answer: what no standby has is not durable, and proves nothing. */
+import { PgClient } from "@effect/sql-pg"
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Redacted } from "effect"
+import { SqlClient } from "effect/sql"
 import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
 import { CommitOutcome, EventStore, type StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
@@ -10,28 +12,52 @@ import { execute } from "../support/databases.ts"
 import { deposit, open, outcomeOf, quiet, startNode } from "../support/ledgerWorld.ts"
 import { OwnServers } from "../support/ownServers.ts"
 import { accountId, commandId, storedEvents } from "../support/storedEvents.ts"
+import { eventually } from "../support/waiting.ts"
 
-/** Short, so that waits for the standby are given up soon. */
+/** Short, so that waits for the standby are given up soon; a commit that got no connection would not have been written at all. */
 const limits = {
   ...defaultLimits,
   storeStatementMs: 500,
-  storeConnectMs: 1_500,
+  storeConnectMs: 5_000,
   storeConnectionMs: 600_000,
   storeReaders: 20,
-  commandDeadlineMs: 6_000
+  commandDeadlineMs: 10_000
 }
 
 const storesAt = (url: Redacted.Redacted) =>
   Layer.fresh(Layer.merge(EventStore.layer, Snapshots.layer).pipe(Layer.provide(EventStoreClient.layer(url))))
 
+/** A transaction that writes, if only to the log. */
+const writing = "SELECT pg_logical_emit_message(true, 'standby', '')::text"
+
+/** Whether one that writes waits for the standby, which is then cancelled; it ends of itself where none waits. */
+const isAwaited = (url: string) =>
+  Effect.gen(function* () {
+    const sql = yield* SqlClient.SqlClient
+    const waits = sql`SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+      WHERE wait_event = 'SyncRep' AND query = ${writing}`
+    const probe = yield* Effect.forkChild(execute(url, "SET synchronous_commit = on", writing))
+    let isWaiting = false
+    const isOver = Effect.map(waits, (rows) => {
+      isWaiting ||= rows.length > 0
+      return isWaiting || probe.pollUnsafe() !== undefined
+    })
+    yield* eventually("the probe waits or has ended", Effect.orDie(isOver))
+    yield* Fiber.join(probe)
+    return isWaiting
+  }).pipe(Effect.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: 1 })), Effect.orDie)
+
+// The setting counts once the checkpointer has taken it over, which is told of it after all sessions.
 const awaitStandby = (url: string) =>
-  execute(
-    url,
-    "ALTER SYSTEM SET synchronous_standby_names = 'the_standby'",
-    "SELECT pg_reload_conf()",
-    // A session of before takes the setting over before its next statement; this one would wait with its own.
-    "SET synchronous_commit = local",
-    "SELECT pg_sleep(0.5)"
+  Effect.andThen(
+    execute(
+      url,
+      "ALTER SYSTEM SET synchronous_standby_names = 'the_standby'",
+      "SELECT pg_reload_conf()",
+      // This session would wait with its own.
+      "SET synchronous_commit = local"
+    ),
+    eventually("a write waits for the standby", isAwaited(url))
   )
 const awaitNoStandby = (url: string) =>
   execute(
@@ -39,7 +65,9 @@ const awaitNoStandby = (url: string) =>
     "SET synchronous_commit = local",
     "ALTER SYSTEM RESET synchronous_standby_names",
     "SELECT pg_reload_conf()",
-    "SELECT pg_sleep(0.5)"
+    // Until then it waits, and is let go.
+    "SET synchronous_commit = on",
+    writing
   )
 
 it.live("believes nothing that no standby has, until one has it", () =>
