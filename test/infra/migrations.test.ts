@@ -22,7 +22,8 @@ const cockroachUrl = process.env.CHRONICLE_TEST_COCKROACH_URL
 migrationsContract("PostgreSQL", inject("postgresUrl"))
 if (cockroachUrl !== undefined) migrationsContract("CockroachDB", cockroachUrl)
 
-const impatient = limitsOf({ ledger: { storeConnectMs: 1_000, storeStatementMs: 300 } })
+/** With statements, not with connections, which are had. */
+const impatient = limitsOf({ ledger: { storeConnectMs: 30_000, storeStatementMs: 300 } })
 
 /** A server of PostgreSQL that fails over: it accepts connections and says nothing, cuts them, or refuses them with an SQLSTATE. */
 const failingOver = Effect.acquireRelease(

@@ -16,18 +16,21 @@ import { batchOf } from "./readModelContract.ts"
 
 const a = "a" as AccountId
 
-/** The read model behind a proxy, with limits of a second. */
+/** Each test waits for a limit most of the time. */
+const together = { concurrent: true }
+
+/** The read model behind a proxy, with limits of seconds, which what is answered meets on a slow machine too. */
 const behindProxy = Effect.gen(function* () {
   const url = new URL(yield* freshReadModel(inject("postgresUrl")))
   const proxy = yield* tcpProxy(url.hostname, Number(url.port))
   url.port = String(proxy.port)
   const limits = limitsOf({
     readSide: {
-      readModelStatementMs: 1_000,
-      sumSettleMsMax: 1_000,
-      rebuildIndexMsMax: 1_000,
+      readModelStatementMs: 3_000,
+      sumSettleMsMax: 3_000,
+      rebuildIndexMsMax: 3_000,
       swapMsMax: 1_000,
-      connectMs: 1_000
+      connectMs: 5_000
     }
   })
   const client = ReadModelSql.layer(Redacted.make(url.toString()))
@@ -39,111 +42,126 @@ const behindProxy = Effect.gen(function* () {
   }
 })
 
-const givenUp = "read model: no answer within 2000 ms"
+const givenUp = "read model: no answer within 8000 ms"
 
-it.live("questions end with an error, and those after them go another way", () =>
-  Effect.gen(function* () {
-    const { proxy, stores } = yield* behindProxy
-    yield* Effect.gen(function* () {
-      const model = yield* ReadModel
-      const webhooks = yield* WebhookStore
-      const questions: ReadonlyArray<Effect.Effect<unknown, StoreUnavailable>> = [
-        // More than the statements of this kind that run at once.
-        ...Array.from({ length: 5 }, () => model.heads([a])),
-        model.versions([a]),
-        model.swept,
-        model.declaredSums,
-        webhooks.list
-      ]
-      yield* Effect.all(questions)
-      proxy.silenceStatements()
-      for (const error of yield* Effect.all(questions.map(Effect.flip), { concurrency: "unbounded" }))
-        assert.strictEqual(error.message, givenUp)
-      proxy.forward()
-      yield* Effect.all(questions)
-    }).pipe(Effect.provide(stores), Effect.timeout("60 seconds"))
-  })
+it.live(
+  "questions end with an error, and those after them go another way",
+  () =>
+    Effect.gen(function* () {
+      const { proxy, stores } = yield* behindProxy
+      yield* Effect.gen(function* () {
+        const model = yield* ReadModel
+        const webhooks = yield* WebhookStore
+        const questions: ReadonlyArray<Effect.Effect<unknown, StoreUnavailable>> = [
+          // More than the statements of this kind that run at once.
+          ...Array.from({ length: 5 }, () => model.heads([a])),
+          model.versions([a]),
+          model.swept,
+          model.declaredSums,
+          webhooks.list
+        ]
+        yield* Effect.all(questions)
+        proxy.silenceStatements()
+        for (const error of yield* Effect.all(questions.map(Effect.flip), { concurrency: "unbounded" }))
+          assert.strictEqual(error.message, givenUp)
+        proxy.forward()
+        yield* Effect.all(questions)
+      }).pipe(Effect.provide(stores), Effect.timeout("2 minutes"))
+    }),
+  together
 )
 
-it.live("a batch of a projection ends with an error, and the next one is written", () =>
-  Effect.gen(function* () {
-    const { proxy, stores } = yield* behindProxy
-    yield* Effect.gen(function* () {
-      const model = yield* ReadModel
-      const batch = batchOf(new EventWriter().decide(openAccount("a")))
-      proxy.silenceStatements()
-      const error = yield* Effect.flip(model.apply(batch))
-      assert.deepInclude(error, { _tag: "StoreUnavailable", message: givenUp })
-      proxy.forward()
-      assert.isTrue(yield* model.apply(batch))
-    }).pipe(Effect.provide(stores), Effect.timeout("60 seconds"))
-  })
+it.live(
+  "a batch of a projection ends with an error, and the next one is written",
+  () =>
+    Effect.gen(function* () {
+      const { proxy, stores } = yield* behindProxy
+      yield* Effect.gen(function* () {
+        const model = yield* ReadModel
+        const batch = batchOf(new EventWriter().decide(openAccount("a")))
+        proxy.silenceStatements()
+        const error = yield* Effect.flip(model.apply(batch))
+        assert.deepInclude(error, { _tag: "StoreUnavailable", message: givenUp })
+        proxy.forward()
+        assert.isTrue(yield* model.apply(batch))
+      }).pipe(Effect.provide(stores), Effect.timeout("2 minutes"))
+    }),
+  together
 )
 
-it.live("books that an audit has frozen end with an error", () =>
-  Effect.gen(function* () {
-    const { proxy, stores } = yield* behindProxy
-    const error = yield* Effect.gen(function* () {
-      const books = yield* (yield* ReadModel).frozen
-      assert.strictEqual(yield* books.countTransfers, 0)
-      proxy.silence()
-      return yield* Effect.flip(books.countTransfers)
-    }).pipe(Effect.scoped, Effect.provide(stores), Effect.timeout("60 seconds"))
-    assert.strictEqual(error.message, givenUp)
-  })
+it.live(
+  "books that an audit has frozen end with an error",
+  () =>
+    Effect.gen(function* () {
+      const { proxy, stores } = yield* behindProxy
+      const error = yield* Effect.gen(function* () {
+        const books = yield* (yield* ReadModel).frozen
+        assert.strictEqual(yield* books.countTransfers, 0)
+        proxy.silence()
+        return yield* Effect.flip(books.countTransfers)
+      }).pipe(Effect.scoped, Effect.provide(stores), Effect.timeout("2 minutes"))
+      assert.strictEqual(error.message, givenUp)
+    }),
+  together
 )
 
-it.live("transactions end with an error, and those after them are committed", () =>
-  Effect.gen(function* () {
-    const { proxy, stores } = yield* behindProxy
-    yield* Effect.gen(function* () {
-      const model = yield* ReadModel
-      const webhooks = yield* WebhookStore
-      const opened = batchOf(new EventWriter().decide(openAccount("a")))
-      assert.isTrue(yield* model.apply(opened))
-      const held = { account: a, version: 1, hash: opened.moves[0]?.head.hash ?? "" }
-      const transactions: ReadonlyArray<Effect.Effect<unknown, { readonly message: string }>> = [
-        model.declareSums(["a:"]),
-        model.settleSum("a:"),
-        webhooks.create(webhookRow("w"), 10),
-        model.reload(held, 3, batchOf([])),
-        model.apply({ ...batchOf([]), skipped: { account: a, version: 9, reason: "a test", since: 1 } })
-      ]
-      proxy.silenceStatements()
-      for (const error of yield* Effect.all(transactions.map(Effect.flip), { concurrency: "unbounded" }))
-        assert.strictEqual(error.message, givenUp)
-      proxy.forward()
-      yield* Effect.all(transactions)
-      assert.deepStrictEqual(yield* model.declaredSums, [{ prefix: "a:", isFilled: true }])
-      assert.lengthOf(yield* webhooks.list, 1)
-      assert.lengthOf(yield* model.heldHeads({ after: "", limit: 10 }), 0)
-      assert.lengthOf(yield* model.skipped, 1)
-    }).pipe(Effect.provide(stores), Effect.timeout("60 seconds"))
-  })
+it.live(
+  "transactions end with an error, and those after them are committed",
+  () =>
+    Effect.gen(function* () {
+      const { proxy, stores } = yield* behindProxy
+      yield* Effect.gen(function* () {
+        const model = yield* ReadModel
+        const webhooks = yield* WebhookStore
+        const opened = batchOf(new EventWriter().decide(openAccount("a")))
+        assert.isTrue(yield* model.apply(opened))
+        const held = { account: a, version: 1, hash: opened.moves[0]?.head.hash ?? "" }
+        const transactions: ReadonlyArray<Effect.Effect<unknown, { readonly message: string }>> = [
+          model.declareSums(["a:"]),
+          model.settleSum("a:"),
+          webhooks.create(webhookRow("w"), 10),
+          model.reload(held, 3, batchOf([])),
+          model.apply({ ...batchOf([]), skipped: { account: a, version: 9, reason: "a test", since: 1 } })
+        ]
+        proxy.silenceStatements()
+        for (const error of yield* Effect.all(transactions.map(Effect.flip), { concurrency: "unbounded" }))
+          assert.strictEqual(error.message, givenUp)
+        proxy.forward()
+        yield* Effect.all(transactions)
+        assert.deepStrictEqual(yield* model.declaredSums, [{ prefix: "a:", isFilled: true }])
+        assert.lengthOf(yield* webhooks.list, 1)
+        assert.lengthOf(yield* model.heldHeads({ after: "", limit: 10 }), 0)
+        assert.lengthOf(yield* model.skipped, 1)
+      }).pipe(Effect.provide(stores), Effect.timeout("2 minutes"))
+    }),
+  together
 )
 
-it.live("every step of a rebuild ends with an error", () =>
-  Effect.gen(function* () {
-    const { proxy, client } = yield* behindProxy
-    yield* Effect.gen(function* () {
-      const tables = yield* makeRebuildTables(books)
-      yield* Effect.scoped(tables.claim)
-      yield* tables.begin(new Map())
-      const steps: ReadonlyArray<Effect.Effect<unknown, { readonly message: string }, Scope.Scope>> = [
-        tables.progress,
-        tables.begin(new Map()),
-        tables.scannedTo({ startedAt: 0, after: { account: "", version: 0 }, events: 0, scanned: true }),
-        tables.index,
-        tables.liveEvents,
-        tables.analyze,
-        tables.dropOld,
-        tables.claim
-      ]
-      proxy.silenceStatements()
-      for (const error of yield* Effect.all(steps.map(Effect.flip), { concurrency: "unbounded" }))
-        assert.strictEqual(error.message, givenUp)
-      const error = yield* Effect.flip(tables.swap(Effect.void))
-      assert.include(error.message, "took longer than 1000 ms")
-    }).pipe(Effect.scoped, Effect.provide(client), Effect.timeout("60 seconds"))
-  })
+it.live(
+  "every step of a rebuild ends with an error",
+  () =>
+    Effect.gen(function* () {
+      const { proxy, client } = yield* behindProxy
+      yield* Effect.gen(function* () {
+        const tables = yield* makeRebuildTables(books)
+        yield* Effect.scoped(tables.claim)
+        yield* tables.begin(new Map())
+        const steps: ReadonlyArray<Effect.Effect<unknown, { readonly message: string }, Scope.Scope>> = [
+          tables.progress,
+          tables.begin(new Map()),
+          tables.scannedTo({ startedAt: 0, after: { account: "", version: 0 }, events: 0, scanned: true }),
+          tables.index,
+          tables.liveEvents,
+          tables.analyze,
+          tables.dropOld,
+          tables.claim
+        ]
+        proxy.silenceStatements()
+        for (const error of yield* Effect.all(steps.map(Effect.flip), { concurrency: "unbounded" }))
+          assert.strictEqual(error.message, givenUp)
+        const error = yield* Effect.flip(tables.swap(Effect.void))
+        assert.include(error.message, "took longer than 1000 ms")
+      }).pipe(Effect.scoped, Effect.provide(client), Effect.timeout("2 minutes"))
+    }),
+  together
 )
