@@ -107,7 +107,7 @@ layer(memoryLedger, { excludeTestServices: true })("an HTTP server", (it) => {
   it.effect("closes connections that send a request slowly or not at all, and goes on serving others", () =>
     Effect.scoped(
       Effect.gen(function* () {
-        const { port, url } = yield* open({ limits: { headersMs: 300, requestMs: 600 } })
+        const { port, url } = yield* open({ limits: { headersMs: 1_500, requestMs: 2_000 } })
         const slow = [
           "GET /v1/stats HTTP/1.1\r\nhost: 127.0.0.1\r\n",
           "POST /v1/transfers HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{",
@@ -167,7 +167,7 @@ layer(memoryLedger, { excludeTestServices: true })("an HTTP server", (it) => {
     () =>
       Effect.scoped(
         Effect.gen(function* () {
-          const { port } = yield* open({ limits: { headersMs: 300, requestMs: 600 } })
+          const { port } = yield* open({ limits: { headersMs: 1_500, requestMs: 2_000 } })
           const body = '{"account":"upgraded","asset":"USD/2","owner":"Ann"}'
           const head = (method: string, path: string, further: string) =>
             `${method} ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\n${further}`
@@ -453,7 +453,7 @@ layer(memoryLedger, { excludeTestServices: true })("an HTTP server", (it) => {
     () =>
       Effect.scoped(
         Effect.gen(function* () {
-          const limits = { stuckMs: 300, heartbeatMs: 100, streamsPerCallerMax: 1 }
+          const limits = { stuckMs: 2_000, heartbeatMs: 100, streamsPerCallerMax: 1 }
           const { clock, setBack } = settable(yield* Clock.Clock)
           const { port, url } = yield* Effect.provideService(open({ limits }), Clock.Clock, clock)
           const account = yield* funded(15_000)

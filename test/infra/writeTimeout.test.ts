@@ -5,7 +5,7 @@ import { assert, it } from "@effect/vitest"
 import { Clock, Effect, Exit, Fiber, Scope } from "effect"
 import { watchPeer } from "../../src/infra/cluster/PeerWatch.ts"
 import { withWriteTimeout } from "../../src/infra/cluster/SocketTimeouts.ts"
-import { settable } from "../support/settableClock.ts"
+import { settable, standing } from "../support/settableClock.ts"
 import { eventually } from "../support/waiting.ts"
 
 /** Accepts, and reads only once it is told to. */
@@ -92,7 +92,7 @@ it.live("cuts no connection whose peer takes what it is sent slowly, and one tha
   Effect.gen(function* () {
     const stuckMs = 10_000
     const { port, accepted } = yield* peer
-    const { clock: settableClock, pass } = settable(yield* Clock.Clock)
+    const { clock: settableClock, pass } = settable(standing(yield* Clock.Clock))
     const { clock, lookedAt } = counted(settableClock)
     const { conn, writer } = yield* Effect.provideService(connect(port, stuckMs), Clock.Clock, clock)
     yield* eventually(

@@ -57,7 +57,7 @@ const frozenNode = Effect.acquireRelease(
   ({ close }) => Effect.sync(close)
 )
 
-/** Forwards to a node whose answers come 100 bytes a millisecond, as over a slow line. */
+/** Forwards to a node whose answers come 50 bytes a millisecond, as over a slow line. */
 const slowLine = (port: number) =>
   Effect.acquireRelease(
     Effect.callback<{ port: number; connections: () => number; close: () => void }>((resume) => {
@@ -66,8 +66,8 @@ const slowLine = (port: number) =>
         const far = createConnection(port, "127.0.0.1")
         let waiting = Buffer.alloc(0)
         const timer = setInterval(() => {
-          near.write(waiting.subarray(0, 1_000))
-          waiting = waiting.subarray(1_000)
+          near.write(waiting.subarray(0, 500))
+          waiting = waiting.subarray(500)
         }, 10)
         const end = () => {
           clearInterval(timer)
@@ -491,7 +491,7 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
             }))
           )
           const line = yield* slowLine((yield* openDoor()).port)
-          const limits = { ...patientLimits, pingMs: 400 }
+          const limits = { ...patientLimits, pingMs: 1_000 }
           const way = yield* connect({ urls: [urlOf(line.port)], limits })
           assert.lengthOf(yield* way.ledger.history(account, { limit: count }), count)
           assert.strictEqual(line.connections(), 1)
@@ -553,7 +553,7 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
     Effect.scoped(
       Effect.gen(function* () {
         const frozen = yield* frozenNode
-        const limits = { pingMs: 300, queryDeadlineMs: 2_000 }
+        const limits = { pingMs: 300, queryDeadlineMs: 5_000 }
         const way = yield* connect({ urls: [`tcp://127.0.0.1:${frozen.port}`], limits })
         const refused = yield* Effect.flip(way.ledger.stats)
         assert.deepInclude(refused, { _tag: "Unavailable", reason: "the peer is silent" })

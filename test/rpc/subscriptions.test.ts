@@ -151,7 +151,7 @@ layer(memoryLedger, { excludeTestServices: true })("a subscription over RPC", (i
             }
           }
           const { url } = yield* openDoor({ ledger })
-          const way = yield* connect({ urls: [url], limits: { pingMs: 500 } })
+          const way = yield* connect({ urls: [url], limits: { pingMs: 1_000 } })
           let taken = 0
           yield* way.ledger.subscribe({ accountPrefix: account }).pipe(
             Stream.take(count),
