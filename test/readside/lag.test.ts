@@ -22,7 +22,7 @@ import { eventually, limitsOf } from "../support/readSides.ts"
 import { accountId, storedEvent } from "../support/storedEvents.ts"
 
 /** A node in memory whose read model takes no batch while it is away, and never one that says "poison". */
-const world = (faults: { isAway: boolean }, lostAfterMs = 50) => {
+const world = (faults: { isAway: boolean }, { lostAfterMs = 50, writerSilentMs = 200 } = {}) => {
   const readModel = Layer.effect(
     ReadModel,
     Effect.map(ReadModel, (real) => ({
@@ -42,8 +42,8 @@ const world = (faults: { isAway: boolean }, lostAfterMs = 50) => {
   ).pipe(
     Layer.provide(
       limitsOf({
-        ledger: { partitions: 2, sweepMs: 20, heartbeatMs: 50, queryDeadlineMs: 10_000 },
-        readSide: { sweepGraceMs: 50, lostAfterMs, writerSilentMs: 200 }
+        ledger: { partitions: 2, sweepMs: 20, heartbeatMs: 50, queryDeadlineMs: 60_000 },
+        readSide: { sweepGraceMs: 50, lostAfterMs, writerSilentMs }
       })
     ),
     Layer.fresh
@@ -126,7 +126,7 @@ describe("a balance of the read model", () => {
           assert.isAbove(sweep.statusUnsafe().completeTo, lateAt)
         })
       )
-    }).pipe(Effect.provide(world({ isAway: false }, 10_000)))
+    }).pipe(Effect.provide(world({ isAway: false }, { lostAfterMs: 600_000, writerSilentMs: 600_000 })))
   )
 
   it.live("is complete beyond a writer that is silent only once that can write no more", () =>

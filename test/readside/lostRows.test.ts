@@ -85,23 +85,14 @@ describe("a node that compares the read model with the log", () => {
       const { completeToUnsafe } = yield* Completeness
       const { statusUnsafe } = yield* Reconciler
       const recordedAt = yield* commitOne
-      const isComplete = eventually(
-        Effect.sync(() => assert.isAbove(completeToUnsafe(), recordedAt)),
-        10
-      )
+      const isComplete = eventually(Effect.sync(() => assert.isAbove(completeToUnsafe(), recordedAt)))
       yield* isComplete
       away = "event store"
       const failed = statusUnsafe().restarts + 2
-      yield* eventually(
-        Effect.sync(() => assert.isAtLeast(statusUnsafe().restarts, failed)),
-        10
-      )
+      yield* eventually(Effect.sync(() => assert.isAtLeast(statusUnsafe().restarts, failed)))
       assert.isAbove(completeToUnsafe(), recordedAt)
       away = "read model"
-      yield* eventually(
-        Effect.sync(() => assert.strictEqual(completeToUnsafe(), 0)),
-        10
-      )
+      yield* eventually(Effect.sync(() => assert.strictEqual(completeToUnsafe(), 0)))
       away = undefined
       yield* isComplete
     }).pipe(Effect.provide(processOf((store) => store === away, Layer.empty)))
@@ -114,10 +105,7 @@ describe("a node that compares the read model with the log", () => {
       const { completeToUnsafe } = yield* Completeness
       const recordedAt = yield* commitOne
       const owned = yield* Effect.forkChild(owning)
-      yield* eventually(
-        Effect.sync(() => assert.isAbove(completeToUnsafe(), recordedAt)),
-        10
-      )
+      yield* eventually(Effect.sync(() => assert.isAbove(completeToUnsafe(), recordedAt)))
       yield* Fiber.interrupt(owned)
       assert.isAbove(completeToUnsafe(), recordedAt)
       // The read model was lost since.
@@ -135,10 +123,7 @@ describe("a node that compares the read model with the log", () => {
       const { statusUnsafe } = yield* Reconciler
       const recordedAt = yield* commitOne
       const owned = yield* Effect.forkChild(owning)
-      yield* eventually(
-        Effect.sync(() => assert.isAbove(completeToUnsafe(), recordedAt)),
-        10
-      )
+      yield* eventually(Effect.sync(() => assert.isAbove(completeToUnsafe(), recordedAt)))
       yield* Fiber.interrupt(owned)
       // The other one found the read model away.
       said.completeTo = 0
@@ -146,10 +131,7 @@ describe("a node that compares the read model with the log", () => {
       isLogAway = true
       const { restarts } = statusUnsafe()
       const ownedAgain = yield* Effect.forkChild(owning)
-      yield* eventually(
-        Effect.sync(() => assert.isAbove(statusUnsafe().restarts, restarts)),
-        10
-      )
+      yield* eventually(Effect.sync(() => assert.isAbove(statusUnsafe().restarts, restarts)))
       assert.strictEqual(completeToUnsafe(), 0)
       yield* Fiber.interrupt(ownedAgain)
     }).pipe(Effect.provide(processOf((store) => isLogAway && store === "event store", layer)))

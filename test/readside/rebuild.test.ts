@@ -236,13 +236,19 @@ describe("a rebuild", () => {
       const { databaseUrl } = yield* rebuildWorld()
       yield* execute(databaseUrl, "CREATE TABLE books_v1_next_balances (LIKE books_v1_balances)")
       const small = { ...books, tables: [] }
+      const isLocked = (table: string) =>
+        Effect.flatMap(
+          ReadModelSql,
+          (sql) => sql`SELECT 1 FROM pg_locks
+            WHERE granted AND mode = 'AccessExclusiveLock' AND relation = ${table}::regclass`
+        ).pipe(Effect.map((rows) => assert.lengthOf(rows, 1)))
       /** As many rows would: both statements wait for a lock. */
       const slowly = <A, E, R>(table: string, look: Effect.Effect<A, E, R>) =>
         Effect.gen(function* () {
           const begun = yield* Effect.forkChild(
             execute(databaseUrl, "BEGIN", `LOCK TABLE ${table}`, "SELECT pg_sleep(2)", "COMMIT")
           )
-          yield* Effect.sleep("300 millis")
+          yield* eventually(isLocked(table))
           const answer = yield* look
           yield* Fiber.join(begun)
           return answer
@@ -279,10 +285,10 @@ describe("a rebuild", () => {
 
   it.live("needs two connections and no more", () =>
     Effect.gen(function* () {
-      const readSide = { ...smallSteps.readSide, readModelConnections: 2, connectMs: 500 }
+      const readSide = { ...smallSteps.readSide, readModelConnections: 2, connectMs: 10_000 }
       const world = yield* rebuildWorld({
         ...smallSteps,
-        readSide: { ...readSide, readModelStatementMs: 500 }
+        readSide: { ...readSide, readModelStatementMs: 10_000 }
       })
       const eventWriter = new EventWriter()
       yield* Effect.gen(function* () {
