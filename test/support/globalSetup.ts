@@ -4,6 +4,7 @@ import { Context, Effect, Layer, ManagedRuntime, Redacted } from "effect"
 import type { TestProject } from "vitest/node"
 import { startPostgres } from "../../src/infra/dev/EmbeddedPostgres.ts"
 import { startNats } from "../../src/infra/dev/NatsServer.ts"
+import { makeTemplates } from "./databases.ts"
 import { serverFiles } from "./serverFiles.ts"
 
 declare module "vitest" {
@@ -29,7 +30,8 @@ class TestServers extends Context.Service<
       Effect.gen(function* () {
         const filesOf = yield* serverFiles("chronicle-test-")
         const postgres = startPostgres({ ...filesOf("postgres"), durable: false, databases: [] }).pipe(
-          Effect.map(({ urlOf }) => Redacted.value(urlOf("postgres")))
+          Effect.map(({ urlOf }) => Redacted.value(urlOf("postgres"))),
+          Effect.tap(makeTemplates)
         )
         const nats = startNats(filesOf("nats")).pipe(Effect.map(({ url }) => url))
         return yield* Effect.all(

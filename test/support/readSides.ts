@@ -19,17 +19,15 @@ import {
 } from "../../src/infra/config/ReadSideConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import type { Commit } from "../../src/infra/eventstore/EventStoreTypes.ts"
-import * as Migrations from "../../src/infra/postgres/Migrations.ts"
 import { type ProjectedSignal, ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "../../src/infra/readmodel/Queries.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
-import { freshDatabase } from "./databases.ts"
+import { freshAtSchema } from "./databases.ts"
 import type { EventWriter } from "./eventWriter.ts"
 
 /** The URL of a read-model database at the current schema. */
-export const freshReadModel = (url: string) =>
-  Effect.tap(freshDatabase(url), (fresh) => Migrations.migrate("read-model", Redacted.make(fresh)))
+export const freshReadModel = freshAtSchema("read-model")
 
 /** The read model of one process on a database, with the queries that wait for it. */
 export const readModelOn = (url: string) =>
