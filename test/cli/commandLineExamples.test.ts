@@ -4,7 +4,7 @@ import { assert, layer } from "@effect/vitest"
 import { Effect, FileSystem } from "effect"
 import { startDevStack } from "../../src/infra/dev/DevStack.ts"
 import { run, variablesOf } from "../support/chronicle.ts"
-import { freshDataDir } from "../support/devStacks.ts"
+import { preparedDataDir } from "../support/devStacks.ts"
 
 const examples = ["examples/embed-effect.ts", "examples/embed-async.mjs"]
 
@@ -82,7 +82,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("the examples of embedd
     "both run over real services, and are answered as replayed the second time",
     () =>
       Effect.gen(function* () {
-        const stack = yield* startDevStack({ dataDir: yield* freshDataDir, durable: false })
+        const stack = yield* startDevStack({ dataDir: yield* preparedDataDir, durable: false })
         for (const done of ["it was done now", "it had been done before"]) {
           for (const file of examples) {
             const { code, stdout, stderr } = yield* run([], { file, env: variablesOf(stack) })

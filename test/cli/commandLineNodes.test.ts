@@ -7,7 +7,7 @@ import { assert, layer } from "@effect/vitest"
 import { Effect, FileSystem, Schedule, Schema } from "effect"
 import { FetchHttpClient, HttpClient } from "effect/http"
 import { jsonOf, printed, type Running, run, start } from "../support/chronicle.ts"
-import { freshDataDir, processesOf } from "../support/devStacks.ts"
+import { freshDataDir, preparedDataDir, processesOf } from "../support/devStacks.ts"
 import { freePorts, ownPort } from "../support/ports.ts"
 import { tellingThreads } from "../support/threadEntries.ts"
 
@@ -40,7 +40,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a node in the foregrou
     "prints the variables that other processes need, and stops at SIGTERM",
     () =>
       Effect.gen(function* () {
-        const dataDir = yield* freshDataDir
+        const dataDir = yield* preparedDataDir
         const dev = yield* start(["dev", "--data", dataDir], {
           env: { ...(yield* freePorts), ...tellingThreads }
         })
@@ -107,7 +107,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a node in the foregrou
 
   it.effect("does not start on a port in use, and leaves no service behind", () =>
     Effect.gen(function* () {
-      const dataDir = yield* freshDataDir
+      const dataDir = yield* preparedDataDir
       const port = yield* ownPort
       yield* taken(port)
       const env = { ...(yield* freePorts), CHRONICLE_HTTP_PORT: String(port) }
@@ -139,7 +139,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a node in the foregrou
 
   it.effect("serves without NATS, and logs the address that it tries", () =>
     Effect.gen(function* () {
-      const dataDir = yield* freshDataDir
+      const dataDir = yield* preparedDataDir
       const dev = yield* start(["dev", "--data", dataDir], { env: yield* freePorts })
       yield* printed(dev, /Ctrl-C ends it/)
       const env = { ...exported(dev), ...(yield* freePorts), CHRONICLE_NATS_URL: "nats://127.0.0.1:1" }

@@ -3,7 +3,7 @@ import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Effect, FileSystem } from "effect"
 import { dayFile, type Ended, jsonOf, run } from "../support/chronicle.ts"
-import { freshDataDir, nothingRunsOn } from "../support/devStacks.ts"
+import { freshDataDir, nothingRunsOn, preparedDataDir } from "../support/devStacks.ts"
 
 const refusedByReason = {
   AccountNotActive: 22,
@@ -70,7 +70,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
     "prints each refused or faulty line with its reason, balances, the past and verdicts",
     () =>
       Effect.gen(function* () {
-        const dataDir = yield* freshDataDir
+        const dataDir = yield* preparedDataDir
         const told = yield* demo(dataDir, "--file", "examples/faulty.csv")
         succeeded(told)
         for (const words of [

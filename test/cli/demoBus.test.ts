@@ -10,7 +10,7 @@ import type { NatsServer } from "../../src/infra/dev/NatsServer.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { beginningOfDay } from "../support/chronicle.ts"
-import { freshDataDir } from "../support/devStacks.ts"
+import { preparedDataDir } from "../support/devStacks.ts"
 import { until } from "../support/waiting.ts"
 
 /** Lines of the day; the bus breaks after `breakAt`, and is mended once `settledWithout` more are settled. */
@@ -21,7 +21,7 @@ const settledWithout = 600
 const playThrough = Effect.fnUntraced(function* (
   breakBus: (nats: NatsServer) => Effect.Effect<void, unknown>
 ) {
-  const stack = yield* startDevStack({ dataDir: yield* freshDataDir, durable: false })
+  const stack = yield* startDevStack({ dataDir: yield* preparedDataDir, durable: false })
   const file = yield* beginningOfDay(lines)
   yield* LedgerNode.migrate(stack)
   return yield* Effect.gen(function* () {

@@ -7,7 +7,7 @@ import { startDevStack } from "../../src/infra/dev/DevStack.ts"
 import { Queries } from "../../src/infra/readmodel/Queries.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { jsonOf, printed, run, start } from "../support/chronicle.ts"
-import { freshDataDir, nothingRunsOn, query } from "../support/devStacks.ts"
+import { nothingRunsOn, preparedDataDir, query } from "../support/devStacks.ts"
 import { Rng } from "../support/Rng.ts"
 
 const kills = 10
@@ -67,7 +67,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo killed", (it) => 
     () =>
       Effect.gen(function* () {
         const rng = new Rng(seed)
-        const [calm, stormy] = [yield* freshDataDir, yield* freshDataDir]
+        const [calm, stormy] = [yield* preparedDataDir, yield* preparedDataDir]
         const undisturbed = yield* run(demo(calm, "--json"))
         assert.deepInclude(undisturbed, { code: 0 }, undisturbed.stderr)
 

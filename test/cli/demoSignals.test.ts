@@ -6,7 +6,7 @@ import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { dayFile, type Ended, jsonOf, printed, type Running, run, start } from "../support/chronicle.ts"
-import { freshDataDir, processesOf } from "../support/devStacks.ts"
+import { freshDataDir, preparedDataDir, processesOf } from "../support/devStacks.ts"
 import { freePorts } from "../support/ports.ts"
 
 /** Longer than PostgreSQL and nats-server take on a busy machine, shorter than a person would wait. */
@@ -25,7 +25,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("Ctrl-C and SIGTERM", (
     "end a demo in its middle with exit code 130, and the demo can be resumed",
     () =>
       Effect.gen(function* () {
-        const dataDir = yield* freshDataDir
+        const dataDir = yield* preparedDataDir
         for (const name of ["SIGINT", "SIGTERM"] as const) {
           const demo = yield* start(["demo", "--data", dataDir, "--rate", "400"])
           yield* printed(demo, /^played /m)
@@ -53,7 +53,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("Ctrl-C and SIGTERM", (
         const file = yield* dayFile(
           Array.from({ length: 5 }, (_, nth) => `,open-${nth},open,a-${nth},,USD,,,Ada,,`)
         )
-        const args = ["demo", "--data", yield* freshDataDir, "--file", file, "--rate", "2", "--json"]
+        const args = ["demo", "--data", yield* preparedDataDir, "--file", file, "--rate", "2", "--json"]
         const whole = yield* run(args, { isUnread: true })
         assert.strictEqual(whole.code, 0)
         assert.deepInclude(jsonOf(whole), { ok: true, accepted: 5 })
@@ -65,7 +65,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("Ctrl-C and SIGTERM", (
     "end a node in the foreground with its data whole",
     () =>
       Effect.gen(function* () {
-        const dataDir = yield* freshDataDir
+        const dataDir = yield* preparedDataDir
         for (const name of ["SIGINT", "SIGTERM"] as const) {
           const dev = yield* start(["dev", "--data", dataDir], { env: yield* freePorts })
           yield* printed(dev, /Ctrl-C ends it/)
@@ -82,7 +82,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("Ctrl-C and SIGTERM", (
 
   it.effect("end a demo that stayed up, whose console and API had the day's data", () =>
     Effect.gen(function* () {
-      const dataDir = yield* freshDataDir
+      const dataDir = yield* preparedDataDir
       const file = yield* dayFile([
         "2026-03-02T09:00:00Z,k-1,open,kept:alice,,USD,,,Alice,,",
         "2026-03-02T09:00:00Z,k-2,deposit,kept:alice,,USD,1.00,,,,"

@@ -5,7 +5,7 @@ import { Effect, FileSystem } from "effect"
 import { startDevStack } from "../../src/infra/dev/DevStack.ts"
 import { runChaos } from "../support/chaos/chaos.ts"
 import { disruptionsOf, type Kind } from "../support/chaos/disruptions.ts"
-import { withoutCockroach } from "../support/devStacks.ts"
+import { preparedDataDir, withoutCockroach } from "../support/devStacks.ts"
 
 const kinds: ReadonlyArray<Kind> = ["kill", "zombie"]
 
@@ -14,11 +14,10 @@ it.live(
   () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
-      const dataDir = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-chaos-" })
-      yield* fs.chmod(dataDir, 0o711)
-      const stack = yield* startDevStack({ dataDir: `${dataDir}/stack`, durable: false }).pipe(
-        withoutCockroach
-      )
+      const logDir = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-chaos-" })
+      const stack = yield* Effect.flatMap(preparedDataDir, (prepared) =>
+        startDevStack({ dataDir: prepared, durable: false })
+      ).pipe(withoutCockroach)
       const { outages, attempts, verdict } = yield* runChaos(stack, {
         seed: 5,
         roles: ["all", "all", "all"],
@@ -31,7 +30,7 @@ it.live(
         // The defaults: with shorter times a slow machine is taken for a dead one.
         cluster: {},
         disruptions: disruptionsOf(kinds),
-        logDir: dataDir,
+        logDir,
         onOutage: () => {}
       })
       assert.deepStrictEqual(verdict.faults, [])

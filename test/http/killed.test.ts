@@ -5,7 +5,7 @@ import { Effect, Fiber, Option, Redacted } from "effect"
 import { startDevStack } from "../../src/infra/dev/DevStack.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { printed, start, variablesOf } from "../support/chronicle.ts"
-import { freshDataDir, query } from "../support/devStacks.ts"
+import { preparedDataDir, query } from "../support/devStacks.ts"
 import { freePorts } from "../support/ports.ts"
 import { tcpProxy } from "../support/tcpProxy.ts"
 import { eventually } from "../support/waiting.ts"
@@ -24,7 +24,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a node killed between 
     "leaves a command whose id answers what was committed",
     () =>
       Effect.gen(function* () {
-        const stack = yield* startDevStack({ dataDir: yield* freshDataDir, durable: false })
+        const stack = yield* startDevStack({ dataDir: yield* preparedDataDir, durable: false })
         yield* LedgerNode.migrate(stack)
         const store = new URL(Redacted.value(stack.eventStoreUrl))
         const proxy = yield* tcpProxy(store.hostname, Number(store.port))

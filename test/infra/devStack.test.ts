@@ -5,7 +5,7 @@ import { Effect, Exit, FileSystem, Redacted } from "effect"
 import { connect } from "nats"
 import { layoutVersion } from "../../src/infra/dev/DataDirectory.ts"
 import { startDevStack } from "../../src/infra/dev/DevStack.ts"
-import { freshDataDir, processesOf, query, withoutCockroach } from "../support/devStacks.ts"
+import { freshDataDir, preparedDataDir, processesOf, query, withoutCockroach } from "../support/devStacks.ts"
 
 const withNats = <A>(url: string, use: (client: Awaited<ReturnType<typeof connect>>) => Promise<A>) =>
   Effect.acquireUseRelease(
@@ -44,7 +44,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("development stack", (i
 
   it.effect("keeps its data from one start to the next", () =>
     Effect.gen(function* () {
-      const dataDir = yield* freshDataDir
+      const dataDir = yield* preparedDataDir
       yield* startDevStack({ dataDir, durable: false }).pipe(
         Effect.flatMap(({ readModelUrl }) => query(readModelUrl, "CREATE TABLE kept AS SELECT 42 AS answer")),
         Effect.scoped
@@ -60,7 +60,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("development stack", (i
   it.effect("forgets everything when asked for a fresh start, even which database held the events", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
-      const dataDir = yield* freshDataDir
+      const dataDir = yield* preparedDataDir
       yield* startDevStack({ dataDir, durable: false }).pipe(
         Effect.flatMap(({ readModelUrl }) => query(readModelUrl, "CREATE TABLE kept (id INT)")),
         Effect.scoped
@@ -77,7 +77,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("development stack", (i
 
   it.effect("asks PostgreSQL's users for the password", () =>
     Effect.gen(function* () {
-      const { readModelUrl } = yield* startDevStack({ dataDir: yield* freshDataDir, durable: false })
+      const { readModelUrl } = yield* startDevStack({ dataDir: yield* preparedDataDir, durable: false })
       const wrong = new URL(Redacted.value(readModelUrl))
       wrong.password = "wrong"
       const exit = yield* Effect.exit(query(Redacted.make(wrong.toString()), "SELECT 1"))
@@ -87,7 +87,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("development stack", (i
 
   it.effect("refuses a connection to JetStream without the password", () =>
     Effect.gen(function* () {
-      const { natsUrl } = yield* startDevStack({ dataDir: yield* freshDataDir, durable: false })
+      const { natsUrl } = yield* startDevStack({ dataDir: yield* preparedDataDir, durable: false })
       const { host, password } = new URL(natsUrl)
       expect(password).not.toBe("")
       for (const credentials of [{}, { user: "chronicle", pass: "wrong" }]) {
@@ -104,7 +104,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("development stack", (i
 
   it.effect("refuses a data directory that another run holds, and leaves that run alone", () =>
     Effect.gen(function* () {
-      const dataDir = yield* freshDataDir
+      const dataDir = yield* preparedDataDir
       const stack = yield* startDevStack({ dataDir, durable: false })
       const error = yield* Effect.flip(Effect.scoped(startDevStack({ dataDir, durable: false })))
       expect(error._tag).toBe("DataDirectoryInUse")
@@ -115,7 +115,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("development stack", (i
 
   it.effect("keeps the URL of JetStream over a kill, a start and a loss of its streams", () =>
     Effect.gen(function* () {
-      const { nats, natsUrl } = yield* startDevStack({ dataDir: yield* freshDataDir, durable: false })
+      const { nats, natsUrl } = yield* startDevStack({ dataDir: yield* preparedDataDir, durable: false })
       yield* withNats(natsUrl, async (client) => {
         await (await client.jetstreamManager()).streams.add({ name: "kept", subjects: ["kept"] })
       })

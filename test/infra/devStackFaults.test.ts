@@ -9,6 +9,7 @@ import {
   freshDataDir,
   guardsOf,
   nothingRunsOn,
+  preparedDataDir,
   processesOf,
   query,
   stackInChild,
@@ -34,7 +35,7 @@ const takenPort = Effect.acquireRelease(
 layer(NodeServices.layer, { excludeTestServices: true })("development stack in trouble", (it) => {
   it.effect("ends every service when its process gets SIGTERM", () =>
     Effect.gen(function* () {
-      const dataDir = yield* freshDataDir
+      const dataDir = yield* preparedDataDir
       const child = yield* stackInChild(dataDir)
       expect(processesOf(dataDir).length).toBeGreaterThanOrEqual(4)
       yield* Effect.ignore(child.kill({ killSignal: "SIGTERM" }))
@@ -44,7 +45,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("development stack in t
 
   it.effect("leaves no service alive when its process is killed with SIGKILL", () =>
     Effect.gen(function* () {
-      const dataDir = yield* freshDataDir
+      const dataDir = yield* preparedDataDir
       const child = yield* stackInChild(dataDir)
       yield* Effect.ignore(child.kill({ killSignal: "SIGKILL" }))
       yield* nothingRunsOn(dataDir)
@@ -53,7 +54,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("development stack in t
 
   it.effect("starts at once on the directory of a process killed with SIGKILL, with its data", () =>
     Effect.gen(function* () {
-      const dataDir = yield* freshDataDir
+      const dataDir = yield* preparedDataDir
       const child = yield* stackInChild(dataDir)
       yield* Effect.ignore(child.kill({ killSignal: "SIGKILL" }))
       const stack = yield* startDevStack({ dataDir })
@@ -65,7 +66,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("development stack in t
 
   it.effect("ends the services that even their guard could not end, and starts with their data", () =>
     Effect.gen(function* () {
-      const dataDir = yield* freshDataDir
+      const dataDir = yield* preparedDataDir
       const child = yield* stackInChild(dataDir)
       const guards = guardsOf(dataDir)
       expect(guards.length).toBe(1)
@@ -84,7 +85,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("development stack in t
   it.effect("never signals a process that only has the id of an old one", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
-      const dataDir = yield* freshDataDir
+      const dataDir = yield* preparedDataDir
       yield* Effect.scoped(startDevStack({ dataDir, durable: false }))
       // The process of this test stands for the stranger; ending it would end the test run.
       yield* fs.makeDirectory(`${dataDir}/run/old`, { recursive: true })
@@ -155,7 +156,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("development stack in t
   it.effect("says which port is taken when one was asked for", () =>
     Effect.gen(function* () {
       const { port } = yield* takenPort
-      const dataDir = yield* freshDataDir
+      const dataDir = yield* preparedDataDir
       expect(yield* refused(dataDir, { natsPort: port })).toMatchObject({
         _tag: "PortInUse",
         service: "nats-server",

@@ -7,7 +7,7 @@ import { Audit } from "../../src/actors/audit/Audit.ts"
 import { runDemo } from "../../src/cli/DemoRun.ts"
 import { type DevStackService, startDevStack } from "../../src/infra/dev/DevStack.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
-import { freshDataDir } from "./devStacks.ts"
+import { preparedDataDir } from "./devStacks.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 
@@ -159,7 +159,7 @@ export const beginningOfDay = Effect.fnUntraced(function* (count: number) {
 
 /** A running stack on which a day was played; the node that did it has ended. */
 export const playedStack = Effect.fnUntraced(function* (day: ReadonlyArray<string>) {
-  const stack = yield* startDevStack({ dataDir: yield* freshDataDir, durable: false })
+  const stack = yield* startDevStack({ dataDir: yield* preparedDataDir, durable: false })
   yield* LedgerNode.migrate(stack)
   const file = yield* dayFile(day)
   const { verdicts } = yield* runDemo({ file, journals: `${stack.dataDir}/refusals` }).pipe(

@@ -2,10 +2,13 @@
 import { execFileSync } from "node:child_process"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { PgClient } from "@effect/sql-pg"
+import { inject } from "@effect/vitest"
 import { Effect, FileSystem, Option, type Redacted, Schedule } from "effect"
 import { ChildProcess } from "effect/process"
 import { Reactivity } from "effect/reactivity"
-import { Programs } from "../../src/infra/dev/Programs.ts"
+import { layoutVersion } from "../../src/infra/dev/DataDirectory.ts"
+import { findCockroach, Programs } from "../../src/infra/dev/Programs.ts"
+import { copyPostgresFiles } from "./postgresFiles.ts"
 import { until } from "./waiting.ts"
 
 /** A data directory that does not exist yet, removed with the scope. */
@@ -13,6 +16,17 @@ export const freshDataDir = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem
   const parent = yield* fs.realPath(yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-stack-" }))
   return `${parent}/data`
+})
+
+/** The same with PostgreSQL's files in it, as a first start leaves them: for tests that are of something else than a first start. */
+export const preparedDataDir = Effect.gen(function* () {
+  const fs = yield* FileSystem.FileSystem
+  const dataDir = yield* freshDataDir
+  yield* fs.makeDirectory(dataDir, { mode: 0o711 })
+  const eventStore = Option.isSome(yield* findCockroach) ? "CockroachDB" : "PostgreSQL"
+  yield* fs.writeFileString(`${dataDir}/version.json`, JSON.stringify({ layout: layoutVersion, eventStore }))
+  yield* copyPostgresFiles(inject("postgresFiles"), `${dataDir}/postgres`)
+  return dataDir
 })
 
 /** Each process id with its command line. */

@@ -5,6 +5,7 @@ import { Context, Effect, Exit, FileSystem, Layer, Redacted, Ref, Schedule, Scop
 import { startPostgres } from "../../src/infra/dev/EmbeddedPostgres.ts"
 import { type NatsServer, startNats } from "../../src/infra/dev/NatsServer.ts"
 import { freshDatabase } from "./databases.ts"
+import { copyPostgresFiles } from "./postgresFiles.ts"
 import { serverFiles } from "./serverFiles.ts"
 
 export class OwnServers extends Context.Service<
@@ -64,6 +65,7 @@ const make = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem
   const filesOf = yield* ownFiles
   const files = filesOf("postgres")
+  yield* copyPostgresFiles(inject("postgresFiles"), files.directory)
   const context = yield* Effect.context<NodeServices.NodeServices | Scope.Scope>()
   const parent = Context.get(context, Scope.Scope)
   const launch = Effect.fnUntraced(function* (port: number | undefined) {
