@@ -17,7 +17,10 @@ import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { batchOf } from "../infra/readModelContract.ts"
 import { quiet } from "../support/callers.ts"
+import { settable } from "../support/settableClock.ts"
 import { eventually } from "../support/waiting.ts"
+
+const minuteMs = 60_000
 
 /** A node with two of what a cluster has one of, as while a singleton changes hands. */
 const twoWriters = Layer.fresh(ExpiryNotices.layer).pipe(
@@ -99,9 +102,19 @@ const place = (commandId: string, expiresAt: Instant, more: object = {}): Comman
   ...more
 })
 
+/** A minute passes when the test says so: none waits for a hold to expire, nor does a busy machine place one too late. */
+const overTime = <A, E, R>(test: (passMinute: () => void) => Effect.Effect<A, E, R>) =>
+  Effect.flatMap(Clock.Clock, (real) => {
+    const { clock, pass } = settable(real)
+    return Effect.provideService(
+      test(() => pass(minuteMs)),
+      Clock.Clock,
+      clock
+    )
+  })
+
 const world = Effect.gen(function* () {
   const ledger = yield* Ledger
-  const began = yield* Clock.currentTimeMillis
   yield* ledger.dispatch({ _tag: "OpenAccount", account: "a", asset: "USD/2", owner: "Ann" })
   yield* ledger.dispatch({ _tag: "Deposit", account: "a", amount: 100_000n })
   const all = Effect.gen(function* () {
@@ -113,10 +126,7 @@ const world = Effect.gen(function* () {
     }
   })
   const notices = Effect.map(all, (entries) => entries.filter(({ event }) => event._tag === "HoldExpired"))
-  const now = yield* Clock.currentTimeMillis
-  // What is done before a hold expires takes some times as long as the two commands above, also on a busy machine.
-  const laterBy = (ms: number) => now + ms + 50 * (now - began)
-  return { ledger, notices, now, laterBy }
+  return { ledger, notices, now: yield* Clock.currentTimeMillis }
 })
 
 const isLeft = Effect.gen(function* () {
@@ -130,108 +140,113 @@ const isLeft = Effect.gen(function* () {
 
 describe("the notice of an expired hold", () => {
   it.live("says what became free and when, under the hold's id, and of no hold that ended before", () =>
-    Effect.gen(function* () {
-      const { ledger, notices, now, laterBy } = yield* world
-      const at = laterBy(600)
-      for (const id of ["expires", "in part", "captured", "released", "extended"])
-        yield* ledger.dispatch(place(id.replace(" ", "-"), at))
-      yield* ledger.dispatch(place("stays", now + 3_600_000))
-      const of = (hold: string) => ({ account: "a", hold }) as const
-      yield* ledger.dispatch({ _tag: "CaptureHold", ...of("in-part"), amount: 4n })
-      yield* ledger.dispatch({ _tag: "CaptureHold", ...of("captured") })
-      yield* ledger.dispatch({ _tag: "ReleaseHold", ...of("released") })
-      yield* ledger.dispatch({ _tag: "AdjustHold", ...of("extended"), expiresAt: now + 3_600_000 })
-      yield* Effect.sleep(Math.max(0, at - (yield* Clock.currentTimeMillis)))
-      // Forgets the expired holds in the state of the account, before any notice is written.
-      yield* ledger.dispatch({ _tag: "Deposit", account: "a", amount: 1n })
-      yield* eventually(
-        "both are told",
-        Effect.map(Effect.orDie(notices), ({ length }) => length === 2)
-      )
-      yield* eventually(
-        "no row is left of them",
-        Effect.map(Effect.orDie(isLeft), (left) => !left)
-      )
-      assert.deepEqual(
-        (yield* notices).map(({ commandId, event, context }) => ({ commandId, event, context })),
-        [
-          ["expires", 10n],
-          ["in-part", 6n]
-        ].map(([hold, amount]) => ({
-          commandId: `~x~a~${hold}`,
-          event: { _tag: "HoldExpired", hold, amount, expiredAt: at },
-          context: { caller: "~ledger" }
-        })) as never
-      )
-      const view = yield* ledger.strongBalance("a")
-      assert.deepInclude(view, { held: 20n })
-      const found = Option.getOrThrow(yield* ledger.find("~x~a~expires"))
-      assert.deepEqual(
-        found.legs.map(({ event }) => event._tag),
-        ["HoldExpired"]
-      )
-      const { ok, findings } = yield* ledger.verify()
-      assert.isTrue(ok, JSON.stringify(findings))
-    }).pipe(Effect.provide(twoWriters))
+    overTime((passMinute) =>
+      Effect.gen(function* () {
+        const { ledger, notices, now } = yield* world
+        const at = now + minuteMs
+        for (const id of ["expires", "in part", "captured", "released", "extended"])
+          yield* ledger.dispatch(place(id.replace(" ", "-"), at))
+        yield* ledger.dispatch(place("stays", now + 3_600_000))
+        const of = (hold: string) => ({ account: "a", hold }) as const
+        yield* ledger.dispatch({ _tag: "CaptureHold", ...of("in-part"), amount: 4n })
+        yield* ledger.dispatch({ _tag: "CaptureHold", ...of("captured") })
+        yield* ledger.dispatch({ _tag: "ReleaseHold", ...of("released") })
+        yield* ledger.dispatch({ _tag: "AdjustHold", ...of("extended"), expiresAt: now + 3_600_000 })
+        passMinute()
+        // Forgets the expired holds in the state of the account, before any notice is written.
+        yield* ledger.dispatch({ _tag: "Deposit", account: "a", amount: 1n })
+        yield* eventually(
+          "both are told",
+          Effect.map(Effect.orDie(notices), ({ length }) => length === 2)
+        )
+        yield* eventually(
+          "no row is left of them",
+          Effect.map(Effect.orDie(isLeft), (left) => !left)
+        )
+        assert.deepEqual(
+          (yield* notices).map(({ commandId, event, context }) => ({ commandId, event, context })),
+          [
+            ["expires", 10n],
+            ["in-part", 6n]
+          ].map(([hold, amount]) => ({
+            commandId: `~x~a~${hold}`,
+            event: { _tag: "HoldExpired", hold, amount, expiredAt: at },
+            context: { caller: "~ledger" }
+          })) as never
+        )
+        const view = yield* ledger.strongBalance("a")
+        assert.deepInclude(view, { held: 20n })
+        const found = Option.getOrThrow(yield* ledger.find("~x~a~expires"))
+        assert.deepEqual(
+          found.legs.map(({ event }) => event._tag),
+          ["HoldExpired"]
+        )
+        const { ok, findings } = yield* ledger.verify()
+        assert.isTrue(ok, JSON.stringify(findings))
+      }).pipe(Effect.provide(twoWriters))
+    )
   )
 
   it.live("is not written of a hold whose capture was skipped, whatever became of its row", () =>
-    Effect.gen(function* () {
-      const { ledger, laterBy } = yield* world
-      const engine = yield* ProjectionEngine
-      const readModel = yield* ReadModel
-      const at = laterBy(1_500)
-      const ids = ["a", "b", "c"]
-      for (const account of ids.slice(1)) {
-        yield* ledger.dispatch({ _tag: "OpenAccount", account, asset: "USD/2", owner: "Ann" })
-        yield* ledger.dispatch({ _tag: "Deposit", account, amount: 100n })
-      }
-      for (const account of ids) yield* ledger.dispatch(place(`h-${account}`, at, { account }))
-      for (const account of ids.slice(0, 2))
-        yield* ledger.dispatch({ _tag: "CaptureHold", account, hold: `h-${account}`, description: "bad" })
-      yield* eventually(
-        "both are parked",
-        Effect.map(Effect.orDie(readModel.parked), ({ length }) => length === 2)
-      )
-      for (const { account, version } of yield* readModel.parked) yield* engine.skipParked(account, version)
-      const rows = yield* readModel.holdsByExpiry({
-        after: { expiresAt: 0, account: "", hold: "" },
-        before: at + 1,
-        limit: 10
-      })
-      assert.deepEqual(
-        rows.flatMap(({ account, hold }) => (account === "c" ? [] : [String(hold)])),
-        ["h-b"]
-      )
-      const noticeOf = (account: string) => ledger.find(`~x~${account}~h-${account}`)
-      yield* Effect.sleep(Math.max(0, at - (yield* Clock.currentTimeMillis)))
-      yield* eventually("the other is told", Effect.map(Effect.orDie(noticeOf("c")), Option.isSome))
-      for (const account of ["a", "b"]) assert.isTrue(Option.isNone(yield* noticeOf(account)))
-    }).pipe(Effect.provide(nodeOfRefusals))
+    overTime((passMinute) =>
+      Effect.gen(function* () {
+        const { ledger, now } = yield* world
+        const engine = yield* ProjectionEngine
+        const readModel = yield* ReadModel
+        const at = now + minuteMs
+        const ids = ["a", "b", "c"]
+        for (const account of ids.slice(1)) {
+          yield* ledger.dispatch({ _tag: "OpenAccount", account, asset: "USD/2", owner: "Ann" })
+          yield* ledger.dispatch({ _tag: "Deposit", account, amount: 100n })
+        }
+        for (const account of ids) yield* ledger.dispatch(place(`h-${account}`, at, { account }))
+        for (const account of ids.slice(0, 2))
+          yield* ledger.dispatch({ _tag: "CaptureHold", account, hold: `h-${account}`, description: "bad" })
+        yield* eventually(
+          "both are parked",
+          Effect.map(Effect.orDie(readModel.parked), ({ length }) => length === 2)
+        )
+        for (const { account, version } of yield* readModel.parked) yield* engine.skipParked(account, version)
+        const rows = yield* readModel.holdsByExpiry({
+          after: { expiresAt: 0, account: "", hold: "" },
+          before: at + 1,
+          limit: 10
+        })
+        assert.deepEqual(
+          rows.flatMap(({ account, hold }) => (account === "c" ? [] : [String(hold)])),
+          ["h-b"]
+        )
+        const noticeOf = (account: string) => ledger.find(`~x~${account}~h-${account}`)
+        passMinute()
+        yield* eventually("the other is told", Effect.map(Effect.orDie(noticeOf("c")), Option.isSome))
+        for (const account of ["a", "b"]) assert.isTrue(Option.isNone(yield* noticeOf(account)))
+      }).pipe(Effect.provide(nodeOfRefusals))
+    )
   )
 
   it.live("is not written of a hold that was released, while the rows of its account are read anew", () =>
-    Effect.gen(function* () {
-      const { ledger, now: began } = yield* world
-      yield* ledger.dispatch({ _tag: "OpenAccount", account: "c", asset: "USD/2", owner: "Ann" })
-      yield* ledger.dispatch({ _tag: "Deposit", account: "c", amount: 100n })
-      const now = yield* Clock.currentTimeMillis
-      const at = now + 1_000 + 20 * (now - began)
-      yield* ledger.dispatch(place("h-a", at))
-      yield* ledger.dispatch(place("h-c", at, { account: "c" }))
-      const { readToken } = yield* ledger.dispatch({ _tag: "ReleaseHold", account: "a", hold: "h-a" })
-      yield* ledger.balance("a", { readToken })
-      yield* Effect.sleep(Math.max(0, at - (yield* Clock.currentTimeMillis)))
-      const noticeOf = (account: string) => ledger.find(`~x~${account}~h-${account}`)
-      yield* eventually("the other is told", Effect.map(Effect.orDie(noticeOf("c")), Option.isSome))
-      const readModel = yield* ReadModel
-      assert.deepEqual(
-        (yield* readModel.holds({ account: a, openAt: 0, limit: 10 })).map(({ hold }) => String(hold)),
-        ["h-a"],
-        "its row is there again"
-      )
-      assert.isTrue(Option.isNone(yield* noticeOf("a")))
-    }).pipe(Effect.provide(nodeOfRereading))
+    overTime((passMinute) =>
+      Effect.gen(function* () {
+        const { ledger, now } = yield* world
+        yield* ledger.dispatch({ _tag: "OpenAccount", account: "c", asset: "USD/2", owner: "Ann" })
+        yield* ledger.dispatch({ _tag: "Deposit", account: "c", amount: 100n })
+        const at = now + minuteMs
+        yield* ledger.dispatch(place("h-a", at))
+        yield* ledger.dispatch(place("h-c", at, { account: "c" }))
+        const { readToken } = yield* ledger.dispatch({ _tag: "ReleaseHold", account: "a", hold: "h-a" })
+        yield* ledger.balance("a", { readToken })
+        passMinute()
+        const noticeOf = (account: string) => ledger.find(`~x~${account}~h-${account}`)
+        yield* eventually("the other is told", Effect.map(Effect.orDie(noticeOf("c")), Option.isSome))
+        const readModel = yield* ReadModel
+        assert.deepEqual(
+          (yield* readModel.holds({ account: a, openAt: 0, limit: 10 })).map(({ hold }) => String(hold)),
+          ["h-a"],
+          "its row is there again"
+        )
+        assert.isTrue(Option.isNone(yield* noticeOf("a")))
+      }).pipe(Effect.provide(nodeOfRereading))
+    )
   )
 
   it.live(
@@ -288,33 +303,33 @@ describe("the notice of an expired hold", () => {
   )
 
   it.live("of a thousand that expire at once waits, in bounded batches, while the account goes on", () =>
-    Effect.gen(function* () {
-      const { ledger, notices, now } = yield* world
-      const deposits = Array.from(
-        { length: 1_000 },
-        () => ({ _tag: "Deposit", account: "a", amount: 1n }) as const
-      )
-      yield* ledger.dispatchMany(deposits)
-      // As many holds take some times as long, on a busy machine as on a quiet one.
-      const at = now + 1_500 + 20 * ((yield* Clock.currentTimeMillis) - now)
-      const holds = Array.from({ length: 1_000 }, (_, index) => place(`h-${index}`, at))
-      for (const placed of yield* ledger.dispatchMany(holds)) assert.strictEqual(placed._tag, "Success")
-      assert.isBelow(yield* Clock.currentTimeMillis, at, "all of them were placed before they expired")
-      yield* Effect.sleep(Math.max(0, at - (yield* Clock.currentTimeMillis)))
-      const { postings } = yield* ledger.dispatch({ _tag: "Withdraw", account: "a", amount: 101_000n })
-      assert.deepInclude(postings[0], { balance: 0n, held: 0n })
-      const before = (yield* ledger.stats).batches
-      yield* eventually(
-        "all are told",
-        Effect.map(Effect.orDie(notices), ({ length }) => length >= 1_000)
-      )
-      const told = (yield* notices).map(({ commandId }) => commandId)
-      assert.strictEqual(new Set(told).size, 1_000)
-      assert.lengthOf(told, 1_000)
-      // Few batches: those of one look ride together.
-      assert.isBelow((yield* ledger.stats).batches - before, 100)
-      assert.isTrue((yield* ledger.verify()).ok)
-    }).pipe(Effect.provide(twoWriters))
+    overTime((passMinute) =>
+      Effect.gen(function* () {
+        const { ledger, notices, now } = yield* world
+        const deposits = Array.from(
+          { length: 1_000 },
+          () => ({ _tag: "Deposit", account: "a", amount: 1n }) as const
+        )
+        yield* ledger.dispatchMany(deposits)
+        const at = now + minuteMs
+        const holds = Array.from({ length: 1_000 }, (_, index) => place(`h-${index}`, at))
+        for (const placed of yield* ledger.dispatchMany(holds)) assert.strictEqual(placed._tag, "Success")
+        passMinute()
+        const { postings } = yield* ledger.dispatch({ _tag: "Withdraw", account: "a", amount: 101_000n })
+        assert.deepInclude(postings[0], { balance: 0n, held: 0n })
+        const before = (yield* ledger.stats).batches
+        yield* eventually(
+          "all are told",
+          Effect.map(Effect.orDie(notices), ({ length }) => length >= 1_000)
+        )
+        const told = (yield* notices).map(({ commandId }) => commandId)
+        assert.strictEqual(new Set(told).size, 1_000)
+        assert.lengthOf(told, 1_000)
+        // Few batches: those of one look ride together.
+        assert.isBelow((yield* ledger.stats).batches - before, 100)
+        assert.isTrue((yield* ledger.verify()).ok)
+      }).pipe(Effect.provide(twoWriters))
+    )
   )
 })
 
