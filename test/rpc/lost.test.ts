@@ -4,7 +4,15 @@ import { createConnection, createServer, type Socket as NetSocket } from "node:n
 import { createServer as createTlsServer } from "node:tls"
 import { assert, layer } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Option, Result } from "effect"
-import { AccountNotActive, AccountNotFound, CommandIdReused, Unavailable } from "../../src/domain/Errors.ts"
+import {
+  AccountNotActive,
+  AccountNotFound,
+  type CommandError,
+  CommandIdReused,
+  HoldClosed,
+  HoldExpired,
+  Unavailable
+} from "../../src/domain/Errors.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { connectLedger } from "../../src/rpc/client/connectLedger.ts"
@@ -226,26 +234,36 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
         const way = yield* connect({ urls: [first.url], limits: { commandDeadlineMs: 8_000 } })
         const send = (commandId: string) =>
           Effect.forkChild(Effect.result(way.ledger.dispatch({ ...deposit("lost:a", 1n), commandId })))
-        const single = yield* Effect.forEach(["later", "never", "closed", "reused"], send)
-        const batch = yield* Effect.forkChild(
-          way.ledger.dispatchMany(
-            ["b-0", "b-1"].map((commandId) => ({ ...deposit("lost:a", 1n), commandId }))
-          )
-        )
-        yield* until("all have arrived", () => arrived === 5)
-        yield* first.stop
         const short = new AccountNotFound({ account: "lost:a" })
         const closed = new AccountNotActive({ account: "lost:a", status: "closed" })
+        const hold = { account: "lost:a", hold: "h" }
+        /** By the clock of a node, which that of the next may be behind. */
+        const expired = new HoldExpired({ ...hold, expiredAt: 1 })
+        const refusals = new Map<string, CommandError>([
+          ["closed", closed],
+          ["reused", new CommandIdReused({ commandId: "reused" })],
+          ["captured", new HoldClosed({ ...hold, how: "captured", at: 1 })],
+          ["expired", expired],
+          // The log was not searched up to its end, where the hold may be open.
+          ["unsearched", new HoldClosed(hold)]
+        ])
+        const single = yield* Effect.forEach(["later", "never", ...refusals.keys()], send)
+        const batch = yield* Effect.forkChild(
+          way.ledger.dispatchMany(
+            ["b-0", "b-1", "b-2"].map((commandId) => ({ ...deposit("lost:a", 1n), commandId }))
+          )
+        )
+        yield* until("all have arrived", () => arrived === 8)
+        yield* first.stop
         const receipt = { ...(yield* inside.dispatch(open("lost:b"))), replayed: true }
         let asked = 0
         const second: Service = {
           ...inside,
           dispatch: ({ commandId }) => {
-            if (commandId === "closed") return Effect.fail(closed)
-            if (commandId === "reused") return Effect.fail(new CommandIdReused({ commandId }))
-            return commandId === "later" && ++asked > 2 ? Effect.succeed(receipt) : Effect.fail(short)
+            if (commandId === "later" && ++asked > 2) return Effect.succeed(receipt)
+            return Effect.fail(refusals.get(`${commandId}`) ?? short)
           },
-          dispatchMany: () => Effect.succeed([Result.fail(short), Result.fail(closed)])
+          dispatchMany: () => Effect.succeed([short, closed, expired].map(Result.fail))
         }
         yield* openTcp({ port: first.port, ledger: second })
         const told = yield* Effect.forEach(single, Fiber.join)
@@ -254,8 +272,12 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
           "Indeterminate",
           "AccountNotActive",
           "CommandIdReused",
+          "HoldClosed",
           "Indeterminate",
-          "AccountNotActive"
+          "Indeterminate",
+          "Indeterminate",
+          "AccountNotActive",
+          "Indeterminate"
         ])
       })
     )

@@ -52,17 +52,20 @@ export const isPassing = ({ _tag }: AnyError): boolean => _tag === "Unavailable"
  * has, and by what never opens again.
  * Any other refusal was true of the accounts as the node that answered saw them. An earlier sending may still be on its way
  * through a node that was lost sight of, frozen say, and be accepted afterwards, which a refusal told as definite denies (I7).
+ * `HoldExpired` is such a one: it is by the clock of the owner and leaves nothing in the log, and by that of the next owner,
+ * which may be behind, the hold is still open.
  */
 export const refusesForEver = (error: CommandError): boolean => {
   switch (error._tag) {
     case "AccountAlreadyExists":
     case "AssetMismatch":
     case "CommandIdReused":
-    case "HoldClosed":
-    case "HoldExpired":
     case "RateMismatch":
     case "SameAccount":
       return true
+    case "HoldClosed":
+      // Without how it ended, the log was not searched up to its end, and a hold that was placed meanwhile may be open.
+      return error.how !== undefined
     case "AccountNotActive":
       return error.status === "closed"
     case "VersionConflict":
