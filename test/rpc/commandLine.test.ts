@@ -124,6 +124,27 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
           assert.strictEqual((yield* ledger.strongBalance("hold:a")).balance, 110_00n)
           const euros = ["--reason", "x", "--n", "3", "--legs", "external:bank=1 EUR"]
           failed(yield* ask("reverse", "in-1", ...euros), 1, /external:bank in the original moved USD\/2/)
+          // Of the accounts that a group opens, or that hold money or pass it on, a reversal asks nothing.
+          for (const [account, asset] of [
+            ["hold:through", "USD/2"],
+            ["hold:yen", "JPY/0"]
+          ] as const)
+            yield* ledger.dispatch({ _tag: "OpenAccount", account, asset, owner: "Ada" })
+          yield* ledger.dispatch({ _tag: "Deposit", account: "hold:yen", amount: 9n })
+          yield* ledger.dispatchAll(
+            [
+              { _tag: "OpenAccount", account: "hold:euro", asset: "EUR/2", owner: "Ada" },
+              { _tag: "PlaceHold", account: "hold:yen", amount: 5n },
+              { _tag: "Deposit", account: "hold:through", amount: 30_00n },
+              { _tag: "Transfer", from: "hold:through", to: "hold:shop", amount: 30_00n }
+            ],
+            { commandId: "many-1" }
+          )
+          const part = yield* ask("reverse", "many-1", "--reason", "part", "--amount", "10.00")
+          assert.strictEqual(part.code, 0, part.stderr)
+          assert.strictEqual((yield* ledger.strongBalance("hold:shop")).balance, 35_00n)
+          const passed = ["--reason", "x", "--n", "2", "--legs", "hold:through=1.00"]
+          failed(yield* ask("reverse", "many-1", ...passed), 1, /hold:through in the original moved nothing/)
           const found = yield* ask("find", "paid-1")
           assert.strictEqual(found.code, 0, found.stderr)
           assert.match(found.stdout, /HoldCaptured at version 5[\s\S]*reversed by +~r1~paid-1/)

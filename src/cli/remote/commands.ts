@@ -1,10 +1,11 @@
 /** The commands that change accounts and move money: each is sent to a node over RPC, and its receipt printed. */
 import { Data, Duration, Effect, Option, Result } from "effect"
-import { contrasOf } from "../../domain/Books.ts"
+import { amountOf } from "../../domain/Amounts.ts"
 import type { CommandInput } from "../../domain/Command.ts"
 import { CommandNotFound } from "../../domain/Errors.ts"
 import { type AccountId, type CommandId, type Instant, printInstant, type Version } from "../../domain/Ids.ts"
 import { type Asset, codeOf, parseDecimal } from "../../domain/Money.ts"
+import { movedBy } from "../../domain/MovedByOriginal.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { Ledger } from "../../LedgerService.ts"
 import { LedgerClient } from "../../rpc/client/LedgerClient.ts"
@@ -246,18 +247,17 @@ export const releaseHold = ({ account, amount, description, hold, metadata, ...r
     rest
   )
 
-/** What an original moved in which asset, with the ids of all its accounts and contras. */
+/** The accounts and contras on which an original moved money in the end, each with the asset. */
 const placesOf = Effect.fnUntraced(function* (original: CommandId) {
   const ledger = yield* Ledger
   const found = yield* ledger.find(original)
   if (Option.isNone(found)) return yield* new CommandNotFound({ commandId: original })
-  const places = yield* Effect.forEach(found.value.legs, ({ account, event }) =>
-    Effect.map(ledger.strongBalance(account), ({ asset }) => [
-      { account: account as string, asset },
-      ...contrasOf(event, asset).map(({ contra, asset }) => ({ account: contra as string, asset }))
-    ])
+  const moves = found.value.legs.filter(({ event }) => amountOf(event) !== 0n)
+  const accounts = new Set(moves.map(({ account }) => account))
+  const assets = yield* Effect.forEach(accounts, (account) =>
+    Effect.map(ledger.strongBalance(account), ({ asset }) => [account, asset] as const)
   )
-  return places.flat()
+  return yield* Effect.fromResult(movedBy(original, moves, new Map(assets)))
 })
 
 /** The amount in the one asset that the original moved there; where it moved several, the text has to name one. */
@@ -274,9 +274,10 @@ const originalMoneyOf = (
   const [asset, ...further] = meant
   if (asset !== undefined && further.length === 0) return inAsset(money, asset)
   const where = account === undefined ? "the original" : `${account} in the original`
-  const moved = assets.length === 0 ? "nothing" : assets.join(" and ")
+  if (assets.length === 0) return Effect.fail(new AmountInvalid({ reason: `${where} moved nothing` }))
   const named = money.unit ?? "none of them"
-  return Effect.fail(new AmountInvalid({ reason: `${where} moved ${moved}; the amount names ${named}` }))
+  const reason = `${where} moved ${assets.join(" and ")}; the amount names ${named}`
+  return Effect.fail(new AmountInvalid({ reason }))
 }
 
 type PartsBack = Option.Option.Value<ReverseFlags["legs"]>
