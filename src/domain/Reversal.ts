@@ -34,9 +34,15 @@ const sharesOf = (
     const meant = asset === undefined ? named : named.map((leg) => ({ asset, ...leg }))
     return sharesOfNamed(meant, legs, original)
   }
-  const other = legs.find((leg) => asset !== undefined && leg.asset !== asset)
-  if (other !== undefined) return Result.fail(mismatch(other, asset))
+  const isMoved = asset === undefined || legs.some((leg) => leg.asset === asset)
+  // Of a contra no one asset can be told: it may have several.
+  const holder = legs.find(({ account }) => !isContra(account))
+  if (!isMoved && holder !== undefined) return Result.fail(mismatch(holder, asset))
   if (amount === undefined) {
+    if (asset !== undefined && legs.some((leg) => leg.asset !== asset)) {
+      const what = "name in legs what is to be given back, or no asset for all that is left"
+      return refuse("asset", `the original moved ${assetsIn(legs)}: ${what}`)
+    }
     const open = legs.filter((leg) => leftOf(leg) > 0n)
     const [first] = legs
     return open.length === 0 && first !== undefined
@@ -48,6 +54,10 @@ const sharesOf = (
     return refuse("amount", "the original has more than one amount: name those to give back in legs")
   return checked(new Map(legs.map((leg) => [leg, amount])), original)
 }
+
+/** For a message: what was moved, each asset once. */
+const assetsIn = (legs: ReadonlyArray<OriginalLeg>): string =>
+  [...new Set(legs.map(({ asset }) => asset))].join(" and ")
 
 const mismatch = ({ account, asset: actual }: OriginalLeg, expected: Asset = actual) =>
   new AssetMismatch({ account, expected, actual })
@@ -76,7 +86,10 @@ const sharesOfNamed = (
     const [first] = own
     if (first === undefined) return refuse("legs", `${account} got and paid nothing in ${original}`)
     const [leg, ...further] = own.filter((one) => asset === undefined || one.asset === asset)
-    if (leg === undefined) return Result.fail(mismatch(first, asset))
+    if (leg === undefined)
+      return own.length === 1
+        ? Result.fail(mismatch(first, asset))
+        : refuse("legs", `${account} has ${assetsIn(own)} in ${original}, not ${asset}`)
     if (further.length > 0)
       return refuse("legs", `${account} has several assets in ${original}: name the one that is meant`)
     if (shares.has(leg)) return refuse("legs", `${account} is named twice`)

@@ -213,6 +213,42 @@ describe("a reversal", () => {
     }).pipe(Effect.provide([memoryStores, quiet]))
   )
 
+  it.effect("by one of several assets of the original is told to name legs", () =>
+    Effect.gen(function* () {
+      const { node, store } = yield* world
+      yield* node.send({ _tag: "OpenAccount", account: "eur", asset: "EUR/2", owner: "Ada" })
+      yield* node.send({
+        _tag: "PostJournal",
+        commandId: "fx",
+        legs: [
+          { account: "payer", side: "debit", amount: 1_10n },
+          { account: "external:fx", side: "credit", amount: 1_10n, asset: "USD/2" },
+          { account: "eur", side: "credit", amount: 1_00n },
+          { account: "external:fx", side: "debit", amount: 1_00n, asset: "EUR/2" }
+        ]
+      })
+      for (const asset of ["USD/2", "EUR/2"]) {
+        const part = yield* refused(node, reverse("fx", { amount: 10n, asset }))
+        assert.strictEqual(part._tag, "InvalidCommand")
+        assert.include(part.message, "amount: the original has more than one amount: name those to give back")
+        const whole = yield* refused(node, reverse("fx", { asset }))
+        assert.strictEqual(whole._tag, "InvalidCommand")
+        assert.include(whole.message, "asset: the original moved USD/2 and EUR/2: name in legs")
+      }
+      for (const more of [{ asset: "JPY/0" }, { amount: 10n, asset: "JPY/0" }])
+        assert.deepInclude<object>(yield* refused(node, reverse("fx", more)), {
+          _tag: "AssetMismatch",
+          account: "payer",
+          expected: "JPY/0",
+          actual: "USD/2"
+        })
+      yield* node.send(reverse("fx", { asset: "EUR/2", legs: [{ account: "eur", amount: 40n }] }))
+      yield* node.send(reverse("fx", { n: 2 }))
+      assert.deepStrictEqual(yield* balances(node, "payer", "eur"), [100_00n, 0n])
+      assert.deepStrictEqual(yield* invariantsOf(store), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
   it.effect("gives back deposits, withdrawals and captures, out of and into the books", () =>
     Effect.gen(function* () {
       const { node, store } = yield* world
@@ -355,7 +391,9 @@ describe("a reversal", () => {
       )
       assert.include(either.message, "several assets")
       const neither = reverse("two", { legs: [{ account: "external:card", amount: 1_00n, asset: "JPY/0" }] })
-      assert.strictEqual((yield* refused(node, neither))._tag, "AssetMismatch")
+      const unknown = yield* refused(node, neither)
+      assert.strictEqual(unknown._tag, "InvalidCommand")
+      assert.include(unknown.message, "legs: external:card has USD/2 and EUR/2 in two, not JPY/0")
       const euros = [{ account: "external:card", amount: 2_00n, asset: "EUR/2" }]
       yield* node.send(reverse("two", { legs: euros }))
       yield* node.send(reverse("two", { n: 2 }))
