@@ -88,6 +88,24 @@ layer(memoryLedger, { excludeTestServices: true })("every route", (it) => {
     )
   )
 
+  it.effect("that changes something heeds an Idempotency-Key and an If-Match, or refuses them", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory({ tokens })
+        const heeding = new Set(["sendCommand", ...commandRoutes.map(({ name }) => name)])
+        const others = routes.filter(({ method, identifier }) => method !== "GET" && !heeding.has(identifier))
+        assert.isAtLeast(others.length, 7)
+        for (const route of others)
+          for (const header of ["Idempotency-Key", "If-Match"]) {
+            const token = as(scopeOf(route) === "command" ? "sender" : "boss")
+            const { status, text } = yield* ask(send, route, { ...token, [header]: '"1"' })
+            assert.strictEqual(status, 400, `${route.identifier} ${header}`)
+            assert.include(text, header, route.identifier)
+          }
+      })
+    )
+  )
+
   it.effect("refuses a token of another scope", () =>
     Effect.scoped(
       Effect.gen(function* () {

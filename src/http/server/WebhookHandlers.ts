@@ -3,7 +3,7 @@ import { Effect, Redacted, Schema } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { type Caller, mayName } from "../../access/Tokens.ts"
 import { type NewSecret, Webhooks } from "../../actors/webhooks/Webhooks.ts"
-import { Forbidden, type Overloaded, type Unavailable } from "../../domain/Errors.ts"
+import { Forbidden, InvalidCommand, type Overloaded, type Unavailable } from "../../domain/Errors.ts"
 import { refuse, strictFor } from "../../domain/StrictDecoding.ts"
 import { WebhookInput, WebhookView } from "../../domain/Webhook.ts"
 import { CurrentCaller } from "../api/LedgerHttpApi.ts"
@@ -29,6 +29,19 @@ const secretResponse = ({ webhook, secret }: NewSecret, status: number) =>
 
 type Response = HttpServerResponse.HttpServerResponse
 type Answered = Effect.Effect<Response, RequestError, Effect.Services<ReturnType<Handle>>>
+
+/** Headers by which a command is done once, or not where something else came before it: what is done with an endpoint keeps no such promise. */
+const ofCommands = ["Idempotency-Key", "If-Match"] as const
+
+const refuseHeadersOfCommands = Effect.gen(function* () {
+  const { method, headers } = yield* HttpServerRequest.HttpServerRequest
+  for (const header of method === "GET" ? [] : ofCommands)
+    if (headers[header.toLowerCase()] !== undefined)
+      return yield* InvalidCommand.at(
+        header,
+        "is of commands: for a webhook it would not be heeded. Before one is made again, look for its URL in the list"
+      )
+})
 
 /** An empty prefix is of all accounts, which only those may follow who may name every account. */
 const mayFollow = (caller: Caller, prefix: string): boolean => mayName(caller, prefix)
@@ -95,7 +108,9 @@ const makeHandles = Effect.gen(function* () {
   }
   return new Map(
     Object.entries(handles).map(([name, answered]): [string, Handle] => {
-      const handle = Effect.catch(answered, (error) => Effect.succeed(problemResponse(error)))
+      const handle = Effect.andThen(refuseHeadersOfCommands, answered).pipe(
+        Effect.catch((error: RequestError) => Effect.succeed(problemResponse(error)))
+      )
       return [name, () => handle]
     })
   )
