@@ -2,13 +2,16 @@
  * What the thread of the read side runs, from its start to its end. It has connections of its own to the databases and the bus.
  */
 import { flushCompileCache } from "node:module"
+import { basename } from "node:path"
 import { pathToFileURL } from "node:url"
 import { workerData } from "node:worker_threads"
 import * as NodeWorkerRunner from "@effect/platform-node/NodeWorkerRunner"
-import { Data, Effect, Layer, Predicate, Redacted, References } from "effect"
+import { Cause, Data, Effect, Layer, Predicate, Redacted, References } from "effect"
 import * as CustomProjection from "./actors/projections/CustomProjection.ts"
 import * as ReadSide from "./actors/projections/ReadSide.ts"
+import { reasonOf } from "./actors/relay/Supervisor.ts"
 import * as ReadSideRunner from "./actors/thread/ReadSideRunner.ts"
+import { toThrow } from "./actors/thread/ThreadMessages.ts"
 import { bundle } from "./Bundle.ts"
 import { Bus } from "./infra/bus/Bus.ts"
 import { LedgerConfig } from "./infra/config/LedgerConfig.ts"
@@ -21,6 +24,20 @@ import { nameSourcesInStacks } from "./SourcesInStacks.ts"
 import * as Stores from "./Stores.ts"
 import * as WebhookLayers from "./WebhookLayers.ts"
 
+class ModuleNotLoaded extends Data.TaggedError("ModuleNotLoaded")<{
+  readonly module: string
+  readonly reason: string
+}> {
+  override get message() {
+    return `${this.module} cannot be loaded: ${this.reason}`
+  }
+
+  /** Not in which folder of this machine the module is. */
+  get told() {
+    return `the module ${basename(this.module)} of a projection cannot be loaded`
+  }
+}
+
 class ModuleWithoutProjection extends Data.TaggedError("ModuleWithoutProjection")<{
   readonly module: string
   readonly fault: string
@@ -28,12 +45,19 @@ class ModuleWithoutProjection extends Data.TaggedError("ModuleWithoutProjection"
   override get message() {
     return `the default export of ${this.module} is no projection: ${this.fault}`
   }
+
+  get told() {
+    return `the default export of ${basename(this.module)} is no projection: ${this.fault}`
+  }
 }
 
 /** The projection that a module of the host exports. */
 const load = Effect.fnUntraced(function* (module: string) {
   const url = module.includes("://") ? module : pathToFileURL(module).href
-  const loaded: unknown = yield* Effect.promise(() => import(url))
+  const loaded: unknown = yield* Effect.tryPromise({
+    try: () => import(url),
+    catch: (cause) => new ModuleNotLoaded({ module, reason: reasonOf(Cause.die(cause)) })
+  })
   const found = Predicate.hasProperty(loaded, "default") ? loaded.default : undefined
   if (isProjection(found)) return found
   return yield* new ModuleWithoutProjection({ module, fault: projectionFault(found) ?? "" })
@@ -79,4 +103,6 @@ const program = Effect.gen(function* () {
 )
 
 // A failure ends the thread, and the other one learns its reason.
-void Effect.runPromise(program).then(() => process.exit(0))
+void Effect.runPromise(Effect.catchCause(program, (cause) => Effect.die(toThrow(cause)))).then(() =>
+  process.exit(0)
+)

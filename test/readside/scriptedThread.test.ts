@@ -251,6 +251,46 @@ describe("while the thread of the read side starts", () => {
     )
   )
 
+  it.live("why it ended is told, without addresses and paths", () =>
+    Effect.gen(function* () {
+      const source = (path: string) => JSON.stringify(new URL(`../../src/${path}`, import.meta.url).href)
+      const throwing = (path: string, name: string, fields: object) =>
+        `Promise.all([import("effect"), import(${source("actors/thread/ThreadMessages.ts")}), import(${source(path)})])
+          .then(([{ Cause }, { toThrow }, { ${name} }]) => {
+            throw toThrow(Cause.fail(new ${name}(${JSON.stringify(fields)})))
+          })`
+      const thrown: ReadonlyArray<readonly [text: string, told: RegExp]> = [
+        [
+          throwing("infra/postgres/Migrations.ts", "MigrationFailed", {
+            kind: "read-model",
+            step: "connecting to postgres://10.0.0.5:5432/books",
+            reason: "connect ECONNREFUSED 10.0.0.5:5432",
+            toldReason: "cannot connect (ECONNREFUSED)"
+          }),
+          /^the read-model database: cannot connect \(ECONNREFUSED\)$/
+        ],
+        [
+          throwing("infra/eventstore/EventStoreTypes.ts", "StoreUnavailable", {
+            store: "event store",
+            reason: "it refused the login (28P01)",
+            detail: "no password for keeper"
+          }),
+          /^event store: it refused the login \(28P01\)$/
+        ],
+        ['import("/srv/ledger/totals.mjs")', /^it failed, at what its log says$/]
+      ]
+      for (const [text, told] of thrown)
+        yield* Effect.gen(function* () {
+          const status = yield* ReadSideThreadStatus
+          yield* eventually(Effect.sync(() => assert.match(status()?.lastEnd ?? "", told)))
+        }).pipe(
+          Effect.provide(
+            Layer.fresh(over(() => threadOf(`const onMessage = () => {}; ${text}`, makeCounts())))
+          )
+        )
+    })
+  )
+
   it.live("a part of the read side that leaves this node does not wait for it", () =>
     Effect.gen(function* () {
       const first = `

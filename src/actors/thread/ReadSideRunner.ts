@@ -282,7 +282,7 @@ export const run = <E, R, E2>(
     const { readSideHeapMib } = yield* ReadSideConfig
     yield* watchHeap(readSideHeapMib, (reason) => {
       // Where no effect catches it: nothing is to be awaited, or given back, that would need memory.
-      throw new Error(reason)
+      throw Object.assign(new Error(reason), { told: reason })
     })
     const live = Effect.gen(function* () {
       let called = 0

@@ -5,7 +5,20 @@
  */
 import type * as WorkerThreads from "node:worker_threads"
 import * as NodeWorker from "@effect/platform-node/NodeWorker"
-import { Clock, Context, Data, Deferred, Effect, Exit, Fiber, Latch, Layer, Option, Scope } from "effect"
+import {
+  Cause,
+  Clock,
+  Context,
+  Data,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  Latch,
+  Layer,
+  Option,
+  Scope
+} from "effect"
 import * as Worker from "effect/workers/Worker"
 import type { WorkerError } from "effect/workers/WorkerError"
 import { encodeCommits } from "../../infra/bus/BusMessage.ts"
@@ -32,7 +45,8 @@ import {
   type FromReadSide,
   type ReadSideBeat,
   type ReadSideStatus,
-  type ToReadSide
+  type ToReadSide,
+  toldOfThrown
 } from "./ThreadMessages.ts"
 
 /** A thread that has given no sign of life for so long is said to hang, in milliseconds; well below two seconds. */
@@ -44,15 +58,25 @@ const startDoublingsMax = 4
 /** Writers whose last commit is remembered for the next life of the thread; older ones are fenced, and found as orphans. */
 const writersMax = 100
 
-class ThreadEnded extends Data.TaggedError("ThreadEnded")<{ readonly reason: string }> {
+class ThreadEnded extends Data.TaggedError("ThreadEnded")<{
+  /** For all who may ask how the node is: not where a database or a file is. */
+  readonly reason: string
+  /** All that is known, for logs; the reason, where it is undefined. */
+  readonly detail?: string
+}> {
   override get message() {
-    return this.reason
+    return this.detail ?? this.reason
   }
 }
 
-const describeWorkerError = ({ reason }: WorkerError): string => {
+/** The reason that is told where only the log may say why the thread ended. */
+const untold = "it failed, at what its log says"
+
+const endedBy = ({ reason }: WorkerError): ThreadEnded => {
   const { cause } = reason
-  return cause instanceof Error ? cause.message : reason.message
+  return cause instanceof Error
+    ? new ThreadEnded({ reason: toldOfThrown(cause) ?? untold, detail: cause.message })
+    : new ThreadEnded({ reason: reason.message })
 }
 
 const noRelay: RelayStatus = {
@@ -481,9 +505,7 @@ const makeLife = Effect.fnUntraced(function* (
       ])
     },
     Effect.scoped,
-    Effect.catchTag("WorkerError", (error) =>
-      Effect.fail(new ThreadEnded({ reason: describeWorkerError(error) }))
-    ),
+    Effect.catchTag("WorkerError", (error) => Effect.fail(endedBy(error))),
     Effect.ensuring(Effect.sync(links.lostUnsafe))
   )
 })
@@ -496,11 +518,11 @@ const keepAlive = Effect.fnUntraced(function* (spawn: () => WorkerThreads.Worker
   waiters.setStartingUnsafe(true)
   yield* supervise(life, (cause) =>
     Effect.suspend(() => {
-      const reason = reasonOf(cause)
-      state.endUnsafe(reason)
+      const error = Cause.squash(cause)
+      state.endUnsafe(error instanceof ThreadEnded ? error.reason : untold)
       // It was started as long as it may take: from now on queries are answered in their own time.
       waiters.setStartingUnsafe(false)
-      return Effect.logWarning(`the thread of the read side is started anew: ${reason}`)
+      return Effect.logWarning(`the thread of the read side is started anew: ${reasonOf(cause)}`)
     })
   ).pipe(Effect.forkScoped)
   // While it is not heard, questions that come and give up would pile up before it; those that still wait then, it is told with its

@@ -2,12 +2,14 @@
  * What the thread of the commands and the thread of the read side tell each other. Values that can be copied between
  * threads, and nothing that either has to wait for.
  */
+import { Cause, Predicate } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
 import type { Position } from "../../domain/Receipt.ts"
 import type { WriterId } from "../../infra/eventstore/EventStore.ts"
 import type { Size } from "../commit/CommitFeed.ts"
 import type { ProjectionState } from "../projections/ProjectionRegistry.ts"
 import type { RelayStatus } from "../relay/Relay.ts"
+import { reasonOf } from "../relay/Supervisor.ts"
 
 /** From the thread of the commands. */
 export type ToReadSide =
@@ -70,3 +72,19 @@ export type FromReadSide =
 export const beatMs = 250
 /** The same while nothing happens. A thread that freezes then is still told to be silent within two seconds. */
 export const idleBeatMs = 500
+
+/** The code of Node's error where the heap of a thread was full. */
+const outOfMemory = "ERR_WORKER_OUT_OF_MEMORY"
+
+/** A failure of the thread as it throws it: errors of effect come to the other thread without their message, and without what may be told of them. */
+export const toThrow = (cause: Cause.Cause<unknown>): Error => {
+  const error = Cause.squash(cause)
+  const told = Predicate.hasProperty(error, "told") ? error.told : undefined
+  return Object.assign(new Error(reasonOf(cause)), { told })
+}
+
+/** What all may be told of what the thread threw; undefined where that is not known of it. */
+export const toldOfThrown = (error: Error): string | undefined => {
+  if (Predicate.hasProperty(error, "told") && typeof error.told === "string") return error.told
+  return Predicate.hasProperty(error, "code") && error.code === outOfMemory ? error.message : undefined
+}

@@ -11,7 +11,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
-import { describeSqlError, isLasting, sqlStateOf } from "./SqlState.ts"
+import { isLasting, sqlStateOf, troubleOf } from "./SqlState.ts"
 import { splitStatements } from "./SqlStatements.ts"
 
 /** Which tables: a folder of `migrations/`, or those of one more projection. All kinds may share one database. */
@@ -26,6 +26,10 @@ export class SchemaTooNew extends Data.TaggedError("SchemaTooNew")<{
   override get message() {
     return `the ${this.kind} database has schema ${this.found}, this program knows up to ${this.known}: start a newer version of it`
   }
+
+  get told() {
+    return this.message
+  }
 }
 
 /** The database lacks migrations of this program: run `chronicle migrate`. */
@@ -35,6 +39,10 @@ export class SchemaTooOld extends Data.TaggedError("SchemaTooOld")<{
 }> {
   override get message() {
     return `the ${this.kind} database lacks migrations ${this.missing.join(", ")}: run "chronicle migrate" first`
+  }
+
+  get told() {
+    return this.message
   }
 }
 
@@ -47,13 +55,20 @@ export class SchemaChanged extends Data.TaggedError("SchemaChanged")<{
   override get message() {
     return `migration ${this.id} (${this.name}) of the ${this.kind} database is not the one that was applied`
   }
+
+  get told() {
+    return this.message
+  }
 }
 
 /** A statement of a migration failed, the database could not be reached, or a file could not be read. */
 export class MigrationFailed extends Data.TaggedError("MigrationFailed")<{
   readonly kind: SchemaKind
   readonly step: string
+  /** All that is known, for logs and the operator. */
   readonly reason: string
+  /** The same for callers: not where the database or a file is, nor the server's own words. */
+  readonly toldReason: string
   /** The database did not answer, or refused for what else went on just then: the same may be asked again. */
   readonly isUnanswered?: boolean
   /** There was no connection, nor a word of the server: the URL may be wrong, or the server is down. */
@@ -61,6 +76,11 @@ export class MigrationFailed extends Data.TaggedError("MigrationFailed")<{
 }> {
   override get message() {
     return `the ${this.kind} database failed at ${this.step}: ${this.reason}`
+  }
+
+  /** The message as callers may know it. */
+  get told() {
+    return `the ${this.kind} database: ${this.toldReason}`
   }
 }
 
@@ -113,13 +133,18 @@ const retryRaces = <A, R>(self: Effect.Effect<A, SqlError, R>) =>
     while: (error) => racedStates.has(sqlStateOf(error) ?? "")
   })
 
+const reasonsOf = (error: SqlError) => {
+  const { reason: toldReason, detail: reason } = troubleOf(error)
+  return { reason, toldReason }
+}
+
 const failedAt = (kind: SchemaKind, step: string) =>
   Effect.mapError(
     (error: SqlError) =>
       new MigrationFailed({
         kind,
         step,
-        reason: describeSqlError(error),
+        ...reasonsOf(error),
         ...(isLasting(sqlStateOf(error)) ? {} : { isUnanswered: true })
       })
   )
@@ -134,6 +159,7 @@ const within = (kind: SchemaKind, step: string, boundMs: number) =>
           kind,
           step,
           reason: `no answer within ${boundMs} ms`,
+          toldReason: `no answer within ${boundMs} ms`,
           isUnanswered: true
         })
       )
@@ -174,16 +200,18 @@ const isCockroach = Effect.flatMap(SqlClient.SqlClient, (sql) =>
   )
 )
 
-const read = (kind: SchemaKind, folder: string) =>
-  loadMigrations(folder).pipe(
-    Effect.mapError(
-      (error) => new MigrationFailed({ kind, step: "reading the files", reason: error.message })
-    ),
+const read = (kind: SchemaKind, folder: string) => {
+  const failed = (reason: string, toldReason: string) =>
+    new MigrationFailed({ kind, step: "reading the files", reason, toldReason })
+  const twice = "two files have the same number"
+  return loadMigrations(folder).pipe(
+    Effect.mapError((error) => failed(error.message, "the files of its migrations cannot be read")),
     Effect.filterOrFail(
       (known) => new Set(known.map((migration) => migration.id)).size === known.length,
-      () => new MigrationFailed({ kind, step: "reading the files", reason: "two files have the same number" })
+      () => failed(twice, twice)
     )
   )
+}
 
 /**
  * Applies the missing migrations and answers their ids. Statements run one by one and are idempotent, so that a node that
@@ -277,24 +305,32 @@ const migratorConnectMs = 5_000
 const alone =
   (kind: SchemaKind, url: Redacted.Redacted, { connectMs, statementMs }: ConnectionBounds) =>
   <A, E>(self: Effect.Effect<A, E, SqlClient.SqlClient>) => {
-    const failed = (reason: string, why: Pick<MigrationFailed, "isUnanswered" | "isUnreached">) =>
+    const failed = (
+      reason: string,
+      toldReason: string,
+      why: Pick<MigrationFailed, "isUnanswered" | "isUnreached">
+    ) =>
       new MigrationFailed({
         kind,
         step: `connecting to ${placeOf(url)}`,
         reason: `${reason}. Is it running, and the URL right?`,
+        toldReason,
         ...why
       })
     const unreachable = (error: SqlError) => {
       const state = sqlStateOf(error)
-      if (state === undefined) return failed(describeSqlError(error), { isUnreached: true })
-      return failed(describeSqlError(error), isLasting(state) ? {} : { isUnanswered: true })
+      const refused = isLasting(state) ? {} : { isUnanswered: true }
+      const why = state === undefined ? { isUnreached: true } : refused
+      const { reason, toldReason } = reasonsOf(error)
+      return failed(reason, toldReason, why)
     }
+    const silent = `no answer within ${connectMs} ms`
     // The client opens no connection before it is first used.
     const connected = Effect.flatMap(SqlClient.SqlClient, (sql) => Effect.scoped(sql.reserve)).pipe(
       Effect.mapError(unreachable),
       Effect.timeoutOrElse({
         duration: connectMs,
-        orElse: () => Effect.fail(failed(`no answer within ${connectMs} ms`, { isUnanswered: true }))
+        orElse: () => Effect.fail(failed(silent, silent, { isUnanswered: true }))
       })
     )
     return Effect.andThen(connected, self).pipe(
