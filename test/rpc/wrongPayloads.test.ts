@@ -219,3 +219,35 @@ layer(memoryLedger, { excludeTestServices: true })("a payload written by hand", 
     )
   )
 })
+
+layer(memoryLedger, { excludeTestServices: true })("a fault of the node", (it) => {
+  it.effect("is not told in its own words, which may name hosts and files", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const bug = new Error("cannot find /srv/ledger/part.mjs for keeper at 10.0.0.5:5432")
+        const { port } = yield* openTcp({
+          format: "ndjson",
+          tokens: [token("peer", ["admin"])],
+          ledger: {
+            ...(yield* Ledger),
+            dispatch: () => Effect.die(bug),
+            stats: Effect.die(bug),
+            subscribe: () => Stream.die(bug)
+          }
+        })
+        const send = yield* connectByHand(port)
+        const command = { _tag: "Deposit", account: "hand:a", amount: "1" }
+        for (const [tag, payload] of [
+          ["dispatch", { command }],
+          ["stats", null],
+          ["health", null],
+          ["subscribe", {}]
+        ] as const) {
+          const told = JSON.stringify(yield* send(tag, payload))
+          assert.include(told, "the node failed, at what its log says", tag)
+          assert.notMatch(told, /srv|keeper|10\.0/, tag)
+        }
+      })
+    )
+  )
+})

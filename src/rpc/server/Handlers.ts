@@ -2,7 +2,7 @@
  * What the procedures of RPC do: the ledger's own methods, of which a caller may use those that its token allows. A call
  * arrives here after its token and scope were checked on its head; what it names is checked here.
  */
-import { Effect, Stream } from "effect"
+import { Cause, Effect, Stream } from "effect"
 import { Authenticator } from "../../access/Authenticator.ts"
 import { makeGuardedLedger } from "../../access/GuardedLedger.ts"
 import { Placement } from "../../actors/accounts/Placement.ts"
@@ -69,6 +69,26 @@ const refuseMalformed =
     return isStreaming(procedure) ? Stream.fail(payload.error) : Effect.fail(payload.error)
   }
 
+/** A fault of ours is logged and not told, as over HTTP: what it says may name hosts, users and files. */
+const untold =
+  (procedure: string) =>
+  <E>(cause: Cause.Cause<E>): Effect.Effect<never, E> =>
+    Cause.hasDies(cause) && !Cause.hasInterrupts(cause)
+      ? Effect.andThen(
+          Effect.logError(`rpc: ${procedure} failed`, cause),
+          Effect.die(new Error("the node failed, at what its log says"))
+        )
+      : Effect.failCause(cause)
+
+const keepFaults =
+  (procedure: Procedure, handler: Handler): Handler =>
+  (payload, call) => {
+    const outcome = handler(payload, call)
+    return Stream.isStream(outcome)
+      ? Stream.catchCause(outcome, (cause) => Stream.fromEffect(untold(procedure)(cause)))
+      : Effect.catchCause(outcome, untold(procedure))
+  }
+
 export const handlers = LedgerRpc.toLayer(
   Effect.gen(function* () {
     const ledger = yield* Ledger
@@ -82,8 +102,10 @@ export const handlers = LedgerRpc.toLayer(
     })
     const guarded: Record<string, unknown> = {}
     // Object.entries forgets that the keys of the handlers are procedures, and what each of them takes.
-    for (const [procedure, handler] of Object.entries(all))
-      guarded[procedure] = refuseMalformed(procedure as Procedure, handler as Handler)
+    for (const [name, handler] of Object.entries(all)) {
+      const procedure = name as Procedure
+      guarded[name] = keepFaults(procedure, refuseMalformed(procedure, handler as Handler))
+    }
     return guarded as typeof all
   })
 )
