@@ -91,6 +91,27 @@ it.effect("what this process parks, tries again and releases is held against the
   }).pipe(Effect.provide(memory))
 )
 
+it.effect(
+  "those whose rows are not of the log are tried again behind any number whose log cannot be read",
+  () =>
+    Effect.gen(function* () {
+      const { readModel, parking } = yield* world
+      const unreadable = Array.from({ length: 1_000 }, (_, index) => accountId(`a-${1_000 + index}`))
+      yield* readModel.park([
+        ...unreadable.map((id) => ({ ...at(id, 1), reason: "the log cannot be read: block 7" })),
+        { ...at(accountId("z"), 3), reason: "its rows stand for version 2 as the log does not have it" }
+      ])
+      yield* parking.refresh
+      assert.deepStrictEqual(yield* parking.due, [])
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(yield* parking.due, ["z"])
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(yield* parking.due, unreadable.slice(0, 20))
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(yield* parking.due, ["z", ...unreadable.slice(20, 40)])
+    }).pipe(Effect.provide(memory))
+)
+
 it.effect("those that are tried again by themselves are found behind any number of others", () =>
   Effect.gen(function* () {
     const { readModel, parking } = yield* world

@@ -207,6 +207,31 @@ describe("an account whose log cannot be read", () => {
   })
 })
 
+describe("an account whose log cannot be read below the event at which it is parked", () => {
+  it.effect("is not skipped, for that event is good", () => {
+    const page: BadPage = {}
+    return Effect.gen(function* () {
+      const engine = yield* ProjectionEngine
+      const writer = new EventWriter()
+      yield* append(writer.commit(...opening))
+      yield* engine.catchUp(ids)
+      const forger = writer.fork("writer-1")
+      yield* engine.project(forger.commit(deposit("bad", 1_000n)).events, [])
+      for (const amount of [1n, 2n]) yield* append(writer.commit(deposit("bad", amount)))
+      page.event = { account: "bad", version: 1 }
+      yield* sweepAll
+      yield* assertBadIsParked(3)
+      const refused = yield* Effect.flip(engine.skipParked(bad, 3))
+      assert.strictEqual(refused._tag, "SkipRefused")
+      assert.include(refused.message, "the log cannot be read")
+      yield* assertBadIsParked(3)
+      delete page.event
+      assert.deepStrictEqual(yield* engine.retryParked(), [])
+      yield* assertCaughtUp(writer.log)
+    }).pipe(Effect.provide(processOver(page)))
+  })
+})
+
 describe("the events of an account before one that cannot be read", () => {
   const page: BadPage = { event: { account: "bad", version: 5 } }
   const written = Effect.gen(function* () {

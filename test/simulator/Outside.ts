@@ -398,7 +398,7 @@ export class Outside {
       moveSwept: (writer, from, to, generation) => call(books.moveSwept(writer, from, to, generation)),
       forgetSwept: (writers, generation) => call(books.forgetSwept(writers, generation)),
       parked: call(books.parked),
-      firstParked: (limit, beginnings) => call(books.firstParked(limit, beginnings)),
+      firstParked: (limit, beginning) => call(books.firstParked(limit, beginning)),
       parkedAmong: (accounts) => call(books.parkedAmong(accounts)),
       parkedNow: (known) => call(books.parkedNow(known)),
       park: (parked) => {

@@ -61,25 +61,36 @@ const makeParked = () => {
 /** How the reason begins for which an account is parked whose rows are not of the log. */
 export const divergedReason = "its rows stand for version"
 /** The same of one whose log cannot be read. */
-const unreadableReason = "the log cannot be read"
+export const unreadableReason = "the log cannot be read"
 
-const againReasons = [divergedReason, unreadableReason]
+/** Accounts that are tried again by themselves: for other reasons it takes a person, or a newer program. */
+interface Again {
+  /** How the reason begins for which they are parked. */
+  readonly beginning: string
+  /** How long after they were seen parked, or tried last, in milliseconds. */
+  readonly pauseMs: number
+}
 
-/**
- * How long after they were seen parked, or tried last, accounts are tried again by themselves, in milliseconds: the process that reloaded one may
- * have ended before it was released, and a log may be mended. For other reasons it takes a person, or a newer program.
- */
-const againMs = ({ reason }: Parked): number => (reason.startsWith(divergedReason) ? 10_000 : 60_000)
-/** So many at once: the round waits for them. */
+/** The process that reloaded an account may have ended before it was released, and a log may be mended. */
+const again: ReadonlyArray<Again> = [
+  { beginning: divergedReason, pauseMs: 10_000 },
+  { beginning: unreadableReason, pauseMs: 60_000 }
+]
+/** The event at which an account is parked for this may be good: what cannot be read, or is not of the log, may stand before it. */
+export const isTriedAgain = (reason: string): boolean =>
+  again.some(({ beginning }) => reason.startsWith(beginning))
+
+/** So many of each reason at once: the round waits for them. */
 const againMax = 20
-/** How often they are looked for, in milliseconds, and how many of them; the walk comes to others. */
+/** How often they are looked for, in milliseconds, and how many of each reason; the walk comes to others. */
 const lookMs = 5_000
 const lookedMax = 1_000
 
-/** Accounts that are tried again by themselves, each when it is due by time elapsed. */
-const makeDue = (
+/** Accounts of one reason that are to be tried again, each when it is due by time elapsed. */
+const makeDueFor = (
   readModel: Pick<ProjectionModel, "firstParked">,
-  isTried: (account: AccountId) => boolean
+  isTried: (account: AccountId) => boolean,
+  { beginning, pauseMs }: Again
 ) => {
   const dueMs = new Map<AccountId, number>()
   let lookedMs = Number.NEGATIVE_INFINITY
@@ -87,12 +98,11 @@ const makeDue = (
     const nowMs = elapsedMsUnsafe(yield* Clock.Clock)
     if (nowMs - lookedMs < lookMs) return []
     lookedMs = nowMs
-    const listed = yield* readModel.firstParked(lookedMax, againReasons)
+    const listed = yield* readModel.firstParked(lookedMax, beginning)
     const before = new Map(dueMs)
     dueMs.clear()
-    for (const row of listed) {
-      if (!isTried(row.account)) dueMs.set(row.account, before.get(row.account) ?? nowMs + againMs(row))
-    }
+    for (const { account } of listed)
+      if (!isTried(account)) dueMs.set(account, before.get(account) ?? nowMs + pauseMs)
     const due = [...dueMs]
       .filter(([, at]) => at <= nowMs)
       .toSorted(([, a], [, b]) => a - b)
@@ -103,6 +113,14 @@ const makeDue = (
     return due
   })
 }
+
+/** Those of all reasons, each apart from the others, of which there may be any number. */
+const makeDue = (readModel: Pick<ProjectionModel, "firstParked">, isTried: (account: AccountId) => boolean) =>
+  Effect.map(
+    Effect.all(again.map((one) => makeDueFor(readModel, isTried, one))),
+    // An account that is parked for another reason in between is in both.
+    (lists) => [...new Set(lists.flat())]
+  )
 
 const makePark = (
   readModel: Pick<ProjectionModel, "park" | "versions">,

@@ -73,7 +73,7 @@ export class ProjectionEngine extends Context.Service<
     /**
      * Leaves out for ever the event that an account is parked at, records that, and goes on with the event after it.
      * The event's effect on the balance is kept where the event can be read. Refused where the account is not parked
-     * at this version, or where its first event cannot be read: then there is no balance to go on from.
+     * at this version, or is tried again by itself; and where its first event cannot be read: then there is no balance to go on from.
      */
     readonly skipParked: (
       account: AccountId,

@@ -9,6 +9,7 @@ import type { AccountId, Version } from "../../domain/Ids.ts"
 import { boundBy, type StoredEvent } from "../../domain/StoredEvent.ts"
 import type { EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import type { Parked, ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
+import { isTriedAgain } from "./Parking.ts"
 import { sumsOf } from "./ProjectionBatch.ts"
 
 /** An event cannot be left out. */
@@ -62,6 +63,10 @@ export const makeSkipParked = (
     const [found] = yield* readModel.parkedAmong([account])
     if (found?.version !== version) {
       const reason = found === undefined ? "it is not parked" : `it is parked at version ${found.version}`
+      return yield* new SkipRefused({ account, version, reason })
+    }
+    if (isTriedAgain(found.reason)) {
+      const reason = `it may be good, for ${found.reason}. Its account is tried again by itself, and at once by "chronicle parked retry"`
       return yield* new SkipRefused({ account, version, reason })
     }
     yield* engine

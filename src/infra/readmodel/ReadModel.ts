@@ -302,10 +302,10 @@ export interface ReadModelWrites {
   ) => Effect.Effect<void, StoreUnavailable>
   /** All of them, however many there are: for a person, and for tests. */
   readonly parked: Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
-  /** The first of them in order of account; of those whose reason has one of these beginnings, where some are named. */
+  /** The first of them in order of account; of those whose reason begins so, where that is given. */
   readonly firstParked: (
     limit: number,
-    beginnings?: ReadonlyArray<string>
+    beginning?: string
   ) => Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
   /** Those of some accounts that are parked. */
   readonly parkedAmong: (

@@ -296,10 +296,10 @@ const makeParking = (
   "parked" | "firstParked" | "parkedAmong" | "parkedNow" | "park" | "beginRelease" | "unpark" | "skipped"
 > => ({
   parked: Effect.sync(() => allParked(tables)),
-  firstParked: (limit, beginnings = [""]) =>
+  firstParked: (limit, beginning = "") =>
     Effect.sync(() =>
       allParked(tables)
-        .filter(({ reason }) => beginnings.some((one) => reason.startsWith(one)))
+        .filter(({ reason }) => reason.startsWith(beginning))
         .slice(0, limit)
     ),
   parkedAmong: (accounts) =>

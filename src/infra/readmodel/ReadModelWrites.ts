@@ -118,8 +118,8 @@ const makeParking = (query: Query, text: Statements) =>
   ({
     parked: Effect.map(query(text.parked, []), toParked),
     // Each reason has the empty beginning.
-    firstParked: (limit, beginnings = [""]) =>
-      Effect.map(query(text.firstParked, [int8Value(limit), textArray(beginnings)]), toParked),
+    firstParked: (limit, beginning = "") =>
+      Effect.map(query(text.firstParked, [int8Value(limit), PgTypes.text(beginning)]), toParked),
     parkedAmong: (accounts) =>
       accounts.length === 0
         ? Effect.succeed([])
@@ -380,7 +380,7 @@ const statementsOf = (prefix: string) => ({
 
   parked: `SELECT ${parkedColumns.list} FROM ${prefix}_parked_accounts ORDER BY account`,
 
-  firstParked: `SELECT ${parkedColumns.list} FROM ${prefix}_parked_accounts WHERE reason ^@ ANY($2::text[]) ORDER BY account LIMIT $1`,
+  firstParked: `SELECT ${parkedColumns.list} FROM ${prefix}_parked_accounts WHERE reason ^@ $2 ORDER BY account LIMIT $1`,
 
   parkedAmong: `
     SELECT ${parkedColumns.list} FROM ${prefix}_parked_accounts WHERE account = ANY($1::text[]) ORDER BY account`,
