@@ -138,7 +138,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "accounts that another writer wrote to are not reloaded",
     file: `${commands}/CommandExecutor.ts`,
-    from: "for (const actor of stale) this.#accounts.reload(actor)\n    this.#decideAgain(commands)",
+    from: "const reloaded = this.#reload(stale)\n    this.#decideAgain(commands)\n    throwFirst(reloaded)",
     to: "this.#decideAgain(commands)"
   },
   {
@@ -186,7 +186,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "a command that is being sent is said to be undone at its deadline",
     file: `${commands}/Deadlines.ts`,
-    from: 'else if (command.phase === "committing") command.expireWaiters(until, indeterminate(command))\n',
+    from: 'else if (command.phase === "committing")\n        inFlight.attempt(command, () => command.expireWaiters(until, indeterminate(command)))\n',
     to: ""
   },
   {

@@ -362,18 +362,29 @@ export class PendingCommand {
     this.#rejection = rejection
   }
 
-  /** Replies to all callers, once. */
+  /** Replies to all callers, once, each also behind a step that throws. */
   finish(exit: CommandExit): void {
     if (this.#phase === "done") throw illegal("a second reply", this.#phase)
     this.#phase = "done"
-    this.releaseLocks()
-    this.noteDecided()
-    const waiters = this.#waiters
+    const first = this.#takeReply()
+    const others = this.#waiters
     this.#waiters = undefined
-    this.#replyToFirst(exit)
-    if (waiters === undefined) return
+    // Most commands hold nothing, and no other caller waits for them: what the other way closes over is made there alone.
+    if (this.#locks.length === 0 && this.#onDecided === undefined && others === undefined) first?.(exit)
+    else this.#finishAll(exit, first, others ?? none)
+  }
+
+  #finishAll(exit: CommandExit, first: Reply | undefined, others: ReadonlyArray<Waiter>): void {
     const replayed = markReplayed(exit)
-    for (const { reply } of waiters) reply(replayed)
+    allOf(
+      [
+        () => this.releaseLocks(),
+        () => this.noteDecided(),
+        () => first?.(exit),
+        () => allOf(others, ({ reply }) => reply(replayed))
+      ],
+      (step) => step()
+    )
   }
 
   /**
@@ -388,11 +399,11 @@ export class PendingCommand {
 
   /** Replies to those whose deadline is not after `until`; the command itself stays in flight. */
   expireWaiters(until: number, exit: CommandExit): void {
-    if (this.deadline <= until) this.#replyToFirst(exit)
-    const late = this.#waiters?.filter((one) => one.deadline <= until)
-    if (late === undefined || late.length === 0) return
-    this.#waiters = this.#waiters?.filter((one) => one.deadline > until)
-    for (const { reply } of late) reply(exit)
+    const first = this.deadline <= until ? this.#takeReply() : undefined
+    const late = this.#waiters?.filter((one) => one.deadline <= until) ?? none
+    if (late.length > 0) this.#waiters = this.#waiters?.filter((one) => one.deadline > until)
+    else if (first === undefined) return
+    allOf([first, ...late.map(({ reply }) => reply)], (reply) => reply?.(exit))
   }
 
   /** The first caller; its deadline is the command's. */
@@ -420,7 +431,7 @@ export class PendingCommand {
     const locks = this.#locks
     const isOver = (lock: AccountLock) => until === "all" || lock.until === until
     this.#locks = locks.filter((lock) => !isOver(lock))
-    for (const lock of locks) if (isOver(lock)) lock.release()
+    allOf(locks.filter(isOver), (lock) => lock.release())
   }
 
   /** Calls back once it is decided or done, at once if it is. */
@@ -438,28 +449,35 @@ export class PendingCommand {
     const resumes = this.#onDecided
     if (resumes === undefined) return
     this.#onDecided = undefined
-    for (const resume of resumes) resume()
+    allOf(resumes, (resume) => resume())
   }
 
-  #replyToFirst(exit: CommandExit): void {
+  /** That of the first caller, who is replied to once. */
+  #takeReply(): Reply | undefined {
     const reply = this.#reply
     this.#reply = undefined
-    reply?.(exit)
+    return reply
   }
 }
+
+/** Takes the step with each, also behind one with which it throws; answers the first of what was thrown, a bug of this program. */
+export const tryAll = <A>(all: Iterable<A>, step: (one: A) => void): Result.Result<void, unknown> => {
+  let outcome: Result.Result<void, unknown> = Result.void
+  for (const one of all) {
+    const taken = Result.try(() => step(one))
+    if (Result.isFailure(taken) && Result.isSuccess(outcome)) outcome = taken
+  }
+  return outcome
+}
+
+/** The same, and throws that. */
+const allOf = <A>(all: Iterable<A>, step: (one: A) => void): void => Result.getOrThrow(tryAll(all, step))
 
 /** Lets commands go on, each also behind one that throws; answers the first of what they threw. */
 export const resumeAll = (
   commands: ReadonlyArray<PendingCommand>,
   exit?: FoundExit
-): Result.Result<void, unknown> => {
-  let all: Result.Result<void, unknown> = Result.void
-  for (const command of commands) {
-    const resumed = Result.try(() => command.resume(exit))
-    if (Result.isFailure(resumed) && Result.isSuccess(all)) all = resumed
-  }
-  return all
-}
+): Result.Result<void, unknown> => tryAll(commands, (command) => command.resume(exit))
 
 const bytesOfAll = (events: ReadonlyArray<PendingEvent>): number => {
   let bytes = 0
@@ -843,16 +861,16 @@ export class AccountActor {
   }
 }
 
-/** Evicts the commands, which stand in the order of their decision, and takes the heads of their actors back. */
+/** Evicts the commands, which stand in the order of their decision, and takes the heads of their actors back, of each also behind one that throws. */
 export const evictAll = (commands: ReadonlyArray<PendingCommand>): void => {
   const rolledBack = new Set<AccountActor>()
-  for (const command of commands) {
+  allOf(commands, (command) => {
     for (const { actor, before } of command.pendingEvents) {
       if (!rolledBack.has(actor)) actor.speculate(before)
       rolledBack.add(actor)
     }
     command.evict()
-  }
+  })
 }
 
 /** The commands that one lane sends at once, in one INSERT. */

@@ -27,7 +27,8 @@ import {
   type FoundExit,
   PendingCommand,
   type Reply,
-  receiptOf
+  receiptOf,
+  tryAll
 } from "../accounts/Lifecycle.ts"
 import { Placement, type Placing } from "../accounts/Placement.ts"
 import { type BatchResult, CommitPipeline } from "../commit/CommitPipeline.ts"
@@ -134,7 +135,8 @@ class Executor {
   readonly #inFlight: InFlightCommands
   readonly #queue: CommitQueue
   readonly #writers: WriterRegistry["Service"]
-  readonly #continue: Continuation = (command, exit) => this.#resume(command, exit)
+  readonly #continue: Continuation = (command, exit) =>
+    this.#inFlight.attempt(command, () => this.#resume(command, exit))
   /** How many commands it took in. */
   #places = 0
   /**
@@ -224,13 +226,17 @@ class Executor {
     pending.takePlace(++this.#places, order)
     pending.replyTo(reply)
     this.#inFlight.add(pending)
-    if (!this.#deduplication.mustCheckLogFirst(now)) this.#execute(pending, now, actors)
-    else {
-      // Those behind it in its batch are looked up meanwhile, with it: one after another they would take a query each.
-      order?.add(pending)
-      this.#deduplication.lookUp(pending)
-    }
+    this.#begin(pending, now, actors)
     return pending
+  }
+
+  #begin(pending: PendingCommand, now: number, actors: Known): void {
+    this.#inFlight.attempt(pending, () => {
+      if (!this.#deduplication.mustCheckLogFirst(now)) return this.#execute(pending, now, actors)
+      // Those behind it in its batch are looked up meanwhile, with it: one after another they would take a query each.
+      pending.order?.add(pending)
+      this.#deduplication.lookUp(pending)
+    })
   }
 
   /** As many callers wait for commands that were sent before as commands may be in flight: the bound of those says nothing of these. */
@@ -366,19 +372,18 @@ class Executor {
         return this.#inNextTurn(() => this.#decideDue())
       }
       this.#next = one
-      const resumed = Result.try(() => (one instanceof PendingCommand ? one.resume() : this.#submitAnew(one)))
+      // What one throws, a bug of this program, keeps no other: they would wait for ever.
+      if (one instanceof PendingCommand) this.#inFlight.attempt(one, () => one.resume())
+      else this.#submitAnew(one)
       this.#next = undefined
-      // A bug of this program. The others are not to wait for ever.
-      if (Result.isSuccess(resumed)) continue
-      if (one instanceof PendingCommand) this.#inFlight.complete(one, Exit.die(resumed.failure))
-      else one.reply(Exit.die(resumed.failure))
     }
     this.#due = []
   }
 
   #submitAnew({ command, reply, sender, deadline, hash }: Contender): void {
     this.#inFlight.endTurn()
-    this.submit(command, reply, sender, deadline, hash)
+    const submitted = Result.try(() => this.submit(command, reply, sender, deadline, hash))
+    if (Result.isFailure(submitted)) Result.try(() => reply(Exit.die(submitted.failure)))
   }
 
   /**
@@ -442,10 +447,11 @@ class Executor {
     command.noteAttempt()
     const stale = new Set(actors)
     const evicted = this.#queue.evict((one) => one.participants.some((actor) => stale.has(actor)))
-    for (const actor of stale) this.#accounts.reload(actor)
+    const reloaded = this.#reload(stale)
     this.#lineUp(evicted)
     if (command.attempts >= defectsMax) this.#inFlight.complete(command, Exit.die(defect))
     this.#decideAgain([...evicted, command])
+    throwFirst(reloaded)
   }
 
   /** What became of a batch: commands are answered, or go on. */
@@ -458,14 +464,16 @@ class Executor {
           Result.try(() => this.#retry(result.commands, result.stale)),
           this.#each(result.duplicates, (command) => this.#duplicate(command))
         )
-      case "Lost":
+      case "Lost": {
         // First of all: an account that another node had leased to this one must not be returned as unchanged.
-        for (const actor of result.stale) this.#accounts.reload(actor)
+        const reloaded = this.#reload(result.stale)
         this.#lineUp(result.others)
         return throwFirst(
+          reloaded,
           this.#each(result.commands, (command) => this.#inFlight.complete(command, indeterminate(command))),
           Result.try(() => this.#decideAgain(result.others))
         )
+      }
     }
   }
 
@@ -517,8 +525,13 @@ class Executor {
 
   /** Executes evicted commands again, in their order, after the stale actors are reloaded. */
   #retry(commands: ReadonlyArray<PendingCommand>, stale: ReadonlySet<AccountActor>): void {
-    for (const actor of stale) this.#accounts.reload(actor)
+    const reloaded = this.#reload(stale)
     this.#decideAgain(commands)
+    throwFirst(reloaded)
+  }
+
+  #reload(actors: Iterable<AccountActor>): Steps {
+    return tryAll(actors, (actor) => this.#accounts.reload(actor))
   }
 
   /**
@@ -526,7 +539,13 @@ class Executor {
    * answered: its caller may go on at once, with what stands behind them in their batch.
    */
   #lineUp(commands: ReadonlyArray<PendingCommand>): void {
-    for (const command of commands) if (command.isOpen) command.order?.add(command)
+    this.#attemptEach(commands, (command) => {
+      if (command.isOpen) command.order?.add(command)
+    })
+  }
+
+  #attemptEach(commands: ReadonlyArray<PendingCommand>, step: (command: PendingCommand) => void): void {
+    for (const command of commands) this.#inFlight.attempt(command, step)
   }
 
   /**
@@ -535,9 +554,9 @@ class Executor {
    */
   #decideAgain(commands: ReadonlyArray<PendingCommand>): void {
     this.#lineUp(commands)
-    for (const command of commands) command.releaseLocks()
+    this.#attemptEach(commands, (command) => command.releaseLocks())
     // An account is leased at once where another node waits for it: what that one holds may be waited for here.
-    for (const command of commands) this.#noteSettled(command)
+    this.#attemptEach(commands, (command) => this.#noteSettled(command))
     const isOver = ({ attempts }: PendingCommand) => attempts > this.#limits.redecideMax
     for (const command of commands.filter(isOver)) {
       const reason = `met other writers ${command.attempts} times over`

@@ -3,7 +3,7 @@
  * `Unavailable`, and will never land; of what is being sent only the store knows (`Indeterminate`). The end of a node
  * is a deadline for all of its commands.
  */
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, Result } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { goesOn } from "../../infra/telemetry/GoesOn.ts"
@@ -52,9 +52,10 @@ const make = Effect.gen(function* () {
     // From the last: one that stands in the line of its batch would be decided as the one before it is answered.
     for (const command of [...inFlight.expired(until)].reverse()) {
       if (command.phase === "queued") unsent.add(command)
-      else if (command.phase === "committing") command.expireWaiters(until, indeterminate(command))
+      else if (command.phase === "committing")
+        inFlight.attempt(command, () => command.expireWaiters(until, indeterminate(command)))
       else {
-        inFlight.completeUnwritten(command, whyLate.ofCommand(command))
+        inFlight.attempt(command, () => inFlight.completeUnwritten(command, whyLate.ofCommand(command)))
         for (const id of command.accounts) waitedFor.add(id)
       }
     }
@@ -63,7 +64,12 @@ const make = Effect.gen(function* () {
       leases.forgetDone(id)
     }
     if (unsent.size === 0) return
-    executor.withdraw(unsent, stats.trouble ?? `no room in a batch within ${limits.commandDeadlineMs} ms`)
+    const reason = stats.trouble ?? `no room in a batch within ${limits.commandDeadlineMs} ms`
+    const withdrawn = Result.try(() => executor.withdraw(unsent, reason))
+    // Where that met a bug they may be in the queue no more, and nothing else would answer them.
+    for (const command of unsent)
+      if (command.phase !== "done") inFlight.complete(command, indeterminate(command))
+    Result.getOrThrow(withdrawn)
   }
 
   // No deadline is nearer than that: a node without commands has nothing to wake for.

@@ -107,6 +107,7 @@ export const reused = (commandId: CommandId): CommandExit => Exit.fail(new Comma
 /** Starts the fiber that looks ids up in the log. */
 const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
   const store = yield* EventStore
+  const inFlight = yield* InFlightCommands.Service
   const { explain } = yield* startExplaining
 
   const tell = (command: PendingCommand, { commandHash, receipt }: KeptReceipt): void => {
@@ -128,10 +129,12 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
       ),
     deliver: (command, found) => {
       if (isDone(command)) return
-      const first = found.get(command.command.commandId)
-      if (first !== undefined) rest.read(command, first)
-      else if (isUnexplained(command.rejection)) explain(command)
-      else command.resume()
+      inFlight.attempt(command, () => {
+        const first = found.get(command.command.commandId)
+        if (first !== undefined) rest.read(command, first)
+        else if (isUnexplained(command.rejection)) explain(command)
+        else command.resume()
+      })
     }
   })
   return {

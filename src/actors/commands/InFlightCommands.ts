@@ -1,5 +1,5 @@
 /** The commands of this node that are admitted and not answered: looked up by id, watched for their deadlines, counted. */
-import { Context, Effect, Exit, Latch, Layer } from "effect"
+import { Context, Effect, Exit, FiberSet, Latch, Layer, Result } from "effect"
 import { type CommandError, Indeterminate, Unavailable } from "../../domain/Errors.ts"
 import type { AccountId, CommandId } from "../../domain/Ids.ts"
 import type { CommandExit, PendingCommand, Reply } from "../accounts/Lifecycle.ts"
@@ -69,7 +69,13 @@ interface Cell {
  */
 export class InFlightCommands {
   static readonly Service = Context.Service<InFlightCommands>("chronicle/actors/InFlightCommands")
-  static readonly layer = Layer.sync(InFlightCommands.Service, () => new InFlightCommands())
+  static readonly layer = Layer.effect(
+    InFlightCommands.Service,
+    Effect.map(
+      FiberSet.makeRuntime<never>(),
+      (run) => new InFlightCommands((defect) => run(Effect.logError("a command met a bug", defect)))
+    )
+  )
 
   readonly outcomes = new OutcomeCounts()
   readonly #cells = new Map<CommandId, Cell>()
@@ -82,6 +88,7 @@ export class InFlightCommands {
   #awaiting = 0
   #joined = 0
   #isClosing = false
+  readonly #onDefect: (defect: unknown) => void
   readonly #some = Latch.makeUnsafe(false)
 
   /** Waits until there is a command. */
@@ -89,6 +96,10 @@ export class InFlightCommands {
     if (this.#cells.size === 0) this.#some.closeUnsafe()
     return this.#some.await
   })
+
+  constructor(onDefect: (defect: unknown) => void = () => {}) {
+    this.#onDefect = onDefect
+  }
 
   /** With those that are not admitted yet, because their subject is being looked up. */
   get size(): number {
@@ -163,7 +174,8 @@ export class InFlightCommands {
   /** Replies to those that joined a command whose own deadline comes later, and have waited until theirs. */
   expireHurried(until: number): void {
     for (const command of this.#hurried)
-      if (command.deadline > until) command.expireWaiters(until, indeterminate(command))
+      if (command.deadline > until)
+        this.attempt(command, () => command.expireWaiters(until, indeterminate(command)))
   }
 
   *commands(): IterableIterator<PendingCommand> {
@@ -180,7 +192,10 @@ export class InFlightCommands {
     }
   }
 
-  /** Replies to a command, unless it is done. */
+  /**
+   * Replies to a command, unless it is done. What throws behind its answer, a bug of this program, is told to the log alone: who answers it
+   * has others to answer.
+   */
   complete(command: PendingCommand, exit: CommandExit): void {
     if (command.phase === "done") return
     if (command.isOfHotAccount) this.#ofHotAccounts--
@@ -188,7 +203,16 @@ export class InFlightCommands {
     if (this.#hurried.size > 0) this.#hurried.delete(command)
     this.outcomes.note(exit)
     this.#remove(command.command.commandId)
-    command.finish(exit)
+    const finished = Result.try(() => command.finish(exit))
+    if (Result.isFailure(finished)) this.#onDefect(finished.failure)
+  }
+
+  /** Takes a step with a command. If it throws, a bug of this program, this command ends with that, and nothing beside it. */
+  attempt(command: PendingCommand, step: (command: PendingCommand) => void): void {
+    const taken = Result.try(() => step(command))
+    if (Result.isSuccess(taken)) return
+    this.#onDefect(taken.failure)
+    this.complete(command, Exit.die(taken.failure))
   }
 
   /** Ends a command of which this attempt wrote nothing, with an outcome that says so: not where the log was seen to hold it already. */

@@ -9,6 +9,7 @@ import { printToken } from "../../domain/Receipt.ts"
 import { boundBy, decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import type { PendingCommand } from "../accounts/Lifecycle.ts"
+import { InFlightCommands } from "./InFlightCommands.ts"
 import { furtherPositions } from "./Originals.ts"
 import { startPartedReads } from "./PartedReads.ts"
 import type { KeptReceipt } from "./ReceiptCache.ts"
@@ -28,6 +29,7 @@ export const startReadingRest = Effect.fnUntraced(function* (
   tell: (command: PendingCommand, found: KeptReceipt) => void
 ) {
   const store = yield* EventStore
+  const inFlight = yield* InFlightCommands.Service
   const landed = yield* startPartedReads<Landed, ReadonlyMap<string, Posting>>({
     what: "reading outcomes",
     sizeMax: rowsMax,
@@ -39,8 +41,10 @@ export const startReadingRest = Effect.fnUntraced(function* (
         part.flatMap(({ further }) => further)
       ),
     deliver: ({ command, first, further }, found) => {
-      const postings = further.flatMap((position) => found.get(keyOf(position)) ?? [])
-      tell(command, keptReceiptOf(first, postings))
+      inFlight.attempt(command, () => {
+        const postings = further.flatMap((position) => found.get(keyOf(position)) ?? [])
+        tell(command, keptReceiptOf(first, postings))
+      })
     }
   })
 
