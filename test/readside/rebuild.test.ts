@@ -1,6 +1,8 @@
 /** A rebuild beside the live projection: right at the end, wherever it is killed, and no query sees some of each. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Queue, Redacted } from "effect"
+import { Completeness } from "../../src/actors/projections/Completeness.ts"
+import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import { rebuild } from "../../src/actors/projections/Rebuild.ts"
 import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
@@ -10,8 +12,8 @@ import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import { BeingVerified, makeRebuildTables, RebuildRunning } from "../../src/infra/readmodel/RebuildTables.ts"
 import { execute } from "../support/databases.ts"
 import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
-import { assertCaughtUp, eventually, play } from "../support/readSides.ts"
-import { rebuildWorld, smallSteps } from "../support/rebuilds.ts"
+import { append, assertCaughtUp, eventually, play } from "../support/readSides.ts"
+import { rebuildWorld, smallSteps, unreadableAt } from "../support/rebuilds.ts"
 import { accountId } from "../support/storedEvents.ts"
 import { tcpProxy } from "../support/tcpProxy.ts"
 
@@ -325,6 +327,64 @@ describe("a rebuild", () => {
       })
   )
 
+  it.live(
+    "leaves out nothing that is recorded as it exchanges the tables, and nobody is told meanwhile that an account has that",
+    () =>
+      Effect.gen(function* () {
+        const world = yield* rebuildWorld()
+        const eventWriter = new EventWriter("writer-1", Date.now())
+        const id = accountId("acc-7")
+        yield* Effect.gen(function* () {
+          yield* filled(eventWriter, 1)
+          const [store, model] = [yield* EventStore, yield* ReadModel]
+          const { completeToUnsafe } = yield* Completeness
+          // No writer is left, so that all is complete up to now.
+          yield* store.fenceWriter("writer-1")
+          const late = eventWriter.fork("writer-2")
+          const parkedAt = late.headOf(id).account.version + 1
+          // Of which the live tables lack what comes, as far as a round of the reconciler goes, and the new ones do not.
+          yield* model.park([{ account: id, version: parkedAt, reason: "a bug", since: 0 }])
+          const { parkedUnsafe } = yield* ProjectionEngine
+          yield* eventually(Effect.sync(() => assert.strictEqual(parkedUnsafe(), 1)))
+          let lateAt = Number.POSITIVE_INFINITY
+          let told = 0
+          const reader = yield* Effect.forkChild(
+            Effect.gen(function* () {
+              for (;;) {
+                // In this order, as the ledger asks.
+                const reached = completeToUnsafe()
+                const head = (yield* model.heads([id])).get(id)
+                if (head === undefined || head.isParked) continue
+                told++
+                if (head.account.version < parkedAt)
+                  assert.isBelow(reached, lateAt, "it lacks what was recorded last")
+              }
+            })
+          )
+          const record = Effect.gen(function* () {
+            late.now = Date.now()
+            lateAt = late.now
+            yield* append(late.commit(deposit(id, 1n)))
+            yield* store.fenceWriter("writer-2")
+          }).pipe(Effect.provideService(EventStore, store))
+          const steps: Array<string> = []
+          yield* rebuild(books, {
+            onStep: ({ phase }) => {
+              // The tails were listed for the last time, and projectors wait for the exchange.
+              const isLast = steps.push(phase) > 2 && steps.at(-3) === "exchanging the tables"
+              if (isLast) Effect.runSync(record)
+            }
+          })
+          assert.isBelow(lateAt, Number.POSITIVE_INFINITY)
+          yield* eventually(assertCaughtUp([...eventWriter.log, ...late.log]))
+          yield* eventually(Effect.sync(() => assert.isAtLeast(completeToUnsafe(), lateAt)))
+          assert.isUndefined(reader.pollUnsafe(), "the reader found nothing wrong")
+          assert.isAbove(told, 0)
+          yield* Fiber.interrupt(reader)
+        }).pipe(Effect.provide(world.process))
+      })
+  )
+
   it.live("is done where the answer to the COMMIT of its exchange was lost", () =>
     Effect.gen(function* () {
       const world = yield* rebuildWorld()
@@ -398,5 +458,72 @@ describe("a rebuild", () => {
           yield* assertCaughtUp(eventWriter.log)
         }).pipe(Effect.provide(world.process), Effect.scoped)
       })
+  )
+})
+
+describe("a rebuild over a log with events that cannot be read", () => {
+  const bad = { isRead: true }
+  /** The first event of two accounts, and the third of another. */
+  const isBad = (account: string, version: number) =>
+    !bad.isRead && (account.startsWith("acc-2-bad") || (account === "acc-1-bad" && version === 3))
+  const badWorld = Effect.suspend(() => {
+    bad.isRead = false
+    return rebuildWorld(smallSteps, unreadableAt(isBad))
+  })
+  const badIds = ["acc-1-bad", "acc-2-bad", "acc-2-bad-too"]
+  const parkedAt = Effect.map(
+    Effect.flatMap(ReadModel, (model) => model.parked),
+    (rows) => rows.map(({ account, version }) => [String(account), version])
+  )
+  const standStill = [
+    ["acc-1-bad", 3],
+    ["acc-2-bad", 1],
+    ["acc-2-bad-too", 1]
+  ]
+  /** What the read model must have of it. */
+  const readable = ({ log }: EventWriter) =>
+    log.filter((row) => !badIds.includes(row.accountId) || (row.accountId === "acc-1-bad" && row.version < 3))
+
+  it.live("parks them where the live tables stand still for them, and has all others", () =>
+    Effect.gen(function* () {
+      const world = yield* badWorld
+      const eventWriter = new EventWriter("writer-1", Date.now())
+      yield* Effect.gen(function* () {
+        yield* filled(eventWriter, 1)
+        // By no bus, which would bring them.
+        yield* append(eventWriter.commit(...badIds.map((id) => openAccount(id))))
+        for (const amount of [1n, 2n, 3n])
+          yield* append(eventWriter.commit(...badIds.map((id) => deposit(id, amount))))
+        yield* eventually(Effect.map(parkedAt, (found) => assert.deepStrictEqual(found, standStill)))
+        yield* execute(world.databaseUrl, "UPDATE books_v1_balances SET balance = balance + 7")
+        const { parked } = yield* rebuild(books)
+        assert.strictEqual(parked, 3)
+        assert.deepStrictEqual(yield* parkedAt, standStill)
+        yield* eventually(assertCaughtUp(readable(eventWriter)))
+        bad.isRead = true
+        yield* (yield* ProjectionEngine).retryParked()
+        yield* eventually(assertCaughtUp(eventWriter.log))
+      }).pipe(Effect.provide(world.process))
+    })
+  )
+
+  it.live("ends before its exchange where the live tables have them", () =>
+    Effect.gen(function* () {
+      const world = yield* badWorld
+      const eventWriter = new EventWriter("writer-1", Date.now())
+      yield* Effect.gen(function* () {
+        bad.isRead = true
+        yield* filled(eventWriter, 1)
+        for (const id of badIds) yield* play(eventWriter, [openAccount(id), deposit(id, 1n), deposit(id, 2n)])
+        yield* eventually(assertCaughtUp(eventWriter.log))
+        bad.isRead = false
+        const error = yield* Effect.flip(rebuild(books))
+        assert.include(error.message, "the live tables may have it")
+        assert.deepStrictEqual(yield* parkedAt, [])
+        bad.isRead = true
+        assert.isTrue((yield* rebuild(books)).resumed)
+        yield* eventually(assertCaughtUp(eventWriter.log))
+      }).pipe(Effect.provide(world.process))
+    })
   )
 })

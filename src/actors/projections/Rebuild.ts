@@ -2,14 +2,14 @@
  * Builds a projection's tables anew from the log, beside the live ones, and exchanges the two: a changed projection, or
  * one whose tables were damaged, is replaced without downtime. Live projection and reads go on meanwhile.
  */
-import { Clock, Effect, Fiber, Schedule } from "effect"
+import { Clock, Effect, Fiber, Result, Schedule } from "effect"
 import { type Folded, fold, type OpenedHead, type Posted } from "../../domain/Books.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
-import { type EventKey, EventStore } from "../../infra/eventstore/EventStore.ts"
+import { type EventKey, EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { makeDeclaredSums } from "../../infra/readmodel/DeclaredSums.ts"
 import { hasSums, type Projection, prefixOf, rebuildMarks } from "../../infra/readmodel/Projection.ts"
 import { ProjectedSignal } from "../../infra/readmodel/ProjectionWaiters.ts"
@@ -17,6 +17,8 @@ import { type ProjectionModel, sweptFinished } from "../../infra/readmodel/ReadM
 import { ProjectionSql, ReadModelSql } from "../../infra/readmodel/ReadModelSql.ts"
 import { makeProjectionWrites } from "../../infra/readmodel/ReadModelWrites.ts"
 import { makeRebuildTables } from "../../infra/readmodel/RebuildTables.ts"
+import { orUnreadable, readToBadRow } from "../relay/TailReader.ts"
+import { unreadableReason } from "./Parking.ts"
 import { toBatch } from "./ProjectionBatch.ts"
 import { makeProjectionEngine, type ProjectionEngine } from "./ProjectionEngine.ts"
 import { makeHealth } from "./ProjectionHealth.ts"
@@ -73,11 +75,14 @@ export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
   const startedAt = began?.startedAt ?? (yield* begin)
   const start = yield* Clock.currentTimeMillis
   const next = yield* makeNext(projection)
+  const live = yield* makeLiveTables(projection)
+  const unread = yield* makeUnread(live, next)
   const progress = makeProgress(began?.events ?? 0, yield* tables.liveEvents, start, onStep)
 
   if (began?.scanned !== true) {
     const bulk = yield* makeBulk(next)
-    yield* scanLog(began?.after ?? { account: "", version: 0 }, bulk.fold, (folded, after, scanned) =>
+    const from = began?.after ?? { account: "", version: 0 }
+    yield* scanLog(from, bulk.fold, unread.passOver, (folded, after, scanned) =>
       Effect.gen(function* () {
         progress.addUnsafe(yield* bulk.write(folded))
         yield* tables.scannedTo({ startedAt, after, events: progress.eventsUnsafe(), scanned })
@@ -85,13 +90,16 @@ export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
       })
     )
   }
+  yield* unread.parkAsBefore
   yield* progress.tell("making the indexes")
   yield* tables.index
 
-  const skipAsBefore = yield* makeSkipAsBefore(projection, next)
+  const skipAsBefore = Effect.flatMap(live.skipped, (skipped) =>
+    skipAgain(next.model, next.engine.skipParked, skipped)
+  )
   const follow = Effect.gen(function* () {
     const { loaded } = yield* next.reconciler.follow
-    // Each time: what is skipped in the live tables until they are exchanged is skipped in the new ones.
+    // Each time: what is skipped in the live tables until they are exchanged is skipped in the new ones, where it still cannot be projected.
     yield* skipAsBefore
     progress.addUnsafe(loaded)
     yield* progress.tell("following the writers")
@@ -166,25 +174,91 @@ const makeNext = Effect.fnUntraced(
   Effect.provideService(ProjectedSignal, ProjectedSignal.unheard)
 )
 
+/** What the live tables have that the new ones take over: what a person had skipped, and what was parked for the log. */
+const makeLiveTables = Effect.fnUntraced(
+  function* (projection: Projection) {
+    return yield* makeProjectionWrites(yield* ProjectionSql, projection, prefixOf(projection))
+  },
+  Effect.provideService(ProjectedSignal, ProjectedSignal.unheard)
+)
+
+/** Accounts whose log cannot be read, in the tables that are being filled: they are parked there, as they are in the live ones. */
+const makeUnread = Effect.fnUntraced(function* (
+  live: ProjectionModel,
+  { engine, model }: Effect.Success<ReturnType<typeof makeNext>>
+) {
+  const store = yield* EventStore
+  const isBad = (from: EventKey) => {
+    const account = from.account as AccountId // of an event, or none
+    return Effect.map(
+      orUnreadable(store.readStream({ account, after: from.version, limit: 1 })),
+      Result.isFailure
+    )
+  }
+  const parkedUnread = Effect.map(live.parked, (all) =>
+    all.filter(({ reason }) => reason.startsWith(unreadableReason))
+  )
+  /** The account of the first event behind the key, where that cannot be read and the live tables lack it as well. */
+  const parkedBehind = Effect.fnUntraced(function* (key: EventKey) {
+    if (yield* isBad(key)) {
+      const account = key.account as AccountId // it has an event there
+      const [found] = yield* live.parkedAmong([account])
+      return found !== undefined && found.version <= key.version + 1 ? account : undefined
+    }
+    // Nothing but the live tables says which account is next: one that they have rows of had its first event.
+    const found = (yield* parkedUnread).find(({ account, version }) => account > key.account && version === 1)
+    const [held] = yield* live.heldHeads({ after: key.account, limit: 1 })
+    if (found === undefined || (held !== undefined && held.account < found.account)) return undefined
+    return (yield* isBad({ account: found.account, version: 0 })) ? found.account : undefined
+  })
+  return {
+    /** Parks the account whose event behind the key cannot be read, and answers where the log goes on. */
+    passOver: Effect.fnUntraced(function* (key: EventKey, why: string) {
+      const account = yield* parkedBehind(key)
+      if (account === undefined) {
+        const reason = `what stands behind version ${key.version} of account ${key.account} cannot be read, and the live tables may have it: ${why}`
+        return yield* new StoreUnavailable({ store: "event store", reason })
+      }
+      yield* engine.catchUp([account])
+      return { account, version: Number.MAX_SAFE_INTEGER } satisfies EventKey
+    }),
+    /** Those that the live tables had not come to when they were passed over. */
+    parkAsBefore: Effect.gen(function* () {
+      const unread = (yield* parkedUnread).map(({ account }) => account)
+      const there = new Set((yield* model.versions(unread)).keys())
+      for (const { account } of yield* model.parkedAmong(unread)) there.add(account)
+      yield* engine.catchUp(unread.filter((account) => !there.has(account)))
+    })
+  }
+})
+
 /**
  * The whole log in order of account and version. While a page is written, the next is folded and the one after
- * that read: the process and the database work at the same time.
+ * that read: the process and the database work at the same time. Where the next event cannot be read, `passOver` says where the log goes on.
  */
 const scanLog = Effect.fnUntraced(function* <A, E>(
   begin: EventKey,
   fold: (rows: ReadonlyArray<StoredEvent>) => A,
+  passOver: (behind: EventKey, why: string) => Effect.Effect<EventKey, StoreUnavailable>,
   write: (folded: A, reached: EventKey, isLast: boolean) => Effect.Effect<void, E>
 ) {
   const store = yield* EventStore
   const { rebuildEventsMax } = yield* ReadSideConfig
-  const read = (after: EventKey) => store.scan({ after, limit: rebuildEventsMax })
+  const read = (after: EventKey) => readToBadRow((limit) => store.scan({ after, limit }), rebuildEventsMax)
   let after = begin
   let page = yield* Effect.forkScoped(read(after))
   let writing = yield* Effect.forkScoped(Effect.void as Effect.Effect<void, E>) // the first has none before it
   while (true) {
-    const rows = yield* Fiber.join(page)
+    const found = yield* Fiber.join(page)
+    if (Result.isFailure(found)) {
+      yield* Fiber.join(writing)
+      after = yield* passOver(after, found.failure)
+      page = yield* Effect.forkScoped(read(after))
+      continue
+    }
+    const { rows, rowsMax } = found.success
     const last = rows.at(-1)
-    const isLast = rows.length < rebuildEventsMax || last === undefined
+    const isLast = rows.length < rowsMax || last === undefined
     if (last !== undefined) after = { account: last.accountId, version: last.version }
     if (!isLast) page = yield* Effect.forkScoped(read(after))
     const folded = fold(rows)
@@ -193,16 +267,6 @@ const scanLog = Effect.fnUntraced(function* <A, E>(
     if (isLast) return yield* Fiber.join(writing)
   }
 })
-
-/** Events that a person had skipped in the live tables are skipped in the new ones where they still cannot be projected. */
-const makeSkipAsBefore = Effect.fnUntraced(
-  function* (projection: Projection, next: Effect.Success<ReturnType<typeof makeNext>>) {
-    const sql = yield* ProjectionSql
-    const live = yield* makeProjectionWrites(sql, projection, prefixOf(projection))
-    return Effect.flatMap(live.skipped, (skipped) => skipAgain(next.model, next.engine.skipParked, skipped))
-  },
-  Effect.provideService(ProjectedSignal, ProjectedSignal.unheard)
-)
 
 interface BulkPage {
   readonly rows: ReadonlyArray<StoredEvent>
