@@ -1,7 +1,16 @@
 /** Which addresses webhooks are sent to: none but those of the public Internet, as they are at the moment of connecting. */
+import { once } from "node:events"
+import { locks, Worker } from "node:worker_threads"
 import { assert, describe, it } from "@effect/vitest"
-import { Result } from "effect"
-import { endpointUrl, guardedLookup, isPublic, oneAtATime } from "../../src/infra/webhooks/WebhookAddress.ts"
+import { Effect, FiberSet, Result } from "effect"
+import {
+  endpointUrl,
+  guardedLookup,
+  isPublic,
+  oneAtATime,
+  turnsOfProcess
+} from "../../src/infra/webhooks/WebhookAddress.ts"
+import { until } from "../support/waiting.ts"
 
 type LookupFunction = ReturnType<typeof guardedLookup>
 
@@ -191,4 +200,31 @@ describe("lookups of names", () => {
     ask("b.example")
     assert.deepEqual(begun, ["a.example", "b.example"])
   })
+
+  it.live("wait for one that another thread of the process makes, also where that thread is ended", () =>
+    Effect.gen(function* () {
+      const locker = new Worker(
+        `const { locks, parentPort } = require("node:worker_threads")
+         locks.request("chronicle names of webhooks", () => { parentPort.postMessage("held"); return new Promise(() => {}) })
+         setInterval(() => {}, 1_000)`,
+        { eval: true }
+      )
+      yield* Effect.promise(() => once(locker, "message"))
+      const begun: Array<string> = []
+      const resolve: LookupFunction = (name, _options, callback) => {
+        begun.push(name)
+        callback(null, [{ address: "8.8.8.8", family: 4 }])
+      }
+      const turns = turnsOfProcess(yield* FiberSet.makeRuntime<never>())
+      const lookup = oneAtATime(resolve, 15_000, () => 0, turns)
+      for (const name of ["a.example", "b.example"]) lookup(name, {}, () => {})
+      // Behind the first look of the other one.
+      yield* Effect.promise(() =>
+        locks.request("chronicle names of webhooks", { ifAvailable: true }, () => {})
+      )
+      assert.deepEqual(begun, [])
+      yield* Effect.promise(() => locker.terminate())
+      yield* until("the others have their turns", () => begun.length === 2)
+    }).pipe(Effect.scoped)
+  )
 })

@@ -3,7 +3,8 @@
  * resolver that the connection itself uses: one that had a public address when it was checked may have another by then (DNS rebinding).
  */
 import { BlockList, isIP, type LookupFunction } from "node:net"
-import { Result } from "effect"
+import * as threads from "node:worker_threads"
+import { Effect, Result } from "effect"
 import { forgetOldest } from "../config/ForgetOldest.ts"
 import type { WebhookRules } from "../config/WebhookConfig.ts"
 
@@ -111,6 +112,32 @@ interface Asked {
   readonly answers: Array<{ readonly answer: Answer; readonly until: number }>
 }
 
+/** Calls back once a lookup may begin, with a function that is to be called as it ends. */
+type Turns = (take: (done: () => void) => void) => void
+
+/** How often a thread looks whether the lookup of another one has ended, in milliseconds. */
+const turnLookMs = 20
+
+/**
+ * The turns of all threads of the process. Node has locks of threads from 24.5 on; before, each thread takes turns by itself, and two slow
+ * names at once, of a delivery and of a test, hold up all others of the process. No thread waits in the line of such a lock, because none is
+ * woken there where the thread that had the lock was ended.
+ */
+export const turnsOfProcess = (run: (turn: Effect.Effect<void>) => void): Turns => {
+  const locks: typeof threads.locks | undefined = threads.locks
+  if (locks === undefined) return (take) => take(() => {})
+  const turn = (take: (done: () => void) => void): Effect.Effect<void> =>
+    Effect.flatMap(
+      Effect.promise(() =>
+        locks.request("chronicle names of webhooks", { ifAvailable: true }, (lock) =>
+          lock === null ? false : new Promise<boolean>((done) => take(() => done(true)))
+        )
+      ),
+      (wasHad) => (wasHad ? Effect.void : Effect.delay(turn(take), turnLookMs))
+    )
+  return (take) => run(turn(take))
+}
+
 /** Nothing was looked up. */
 class LookupLate extends Error {
   override readonly name = "LookupLate"
@@ -120,12 +147,17 @@ class LookupLate extends Error {
  * `resolve` for one name at a time. The system's resolver runs in threads that the whole process shares, at most two of them at once, and
  * cannot be stopped: endpoints whose names resolve slowly would keep the connections of the node to its databases waiting, and each other. It
  * is the system's all the same, which alone knows the machine's file of hosts and its search domains. The thread that delivers and the one
- * that tests endpoints have a queue each: while both of them look up slow names, all others of the process wait.
+ * that tests endpoints have a queue each, and their lookups the turns that `turns` gives them.
  *
  * Lookups of a name that is asked for already get the same answer. A name whose lookups have all waited for longer than `waitMs` is not asked
  * for any more, since their attempts are over. `nowMs`: time elapsed.
  */
-export const oneAtATime = (resolve: LookupFunction, waitMs: number, nowMs: () => number): LookupFunction => {
+export const oneAtATime = (
+  resolve: LookupFunction,
+  waitMs: number,
+  nowMs: () => number,
+  turns: Turns = (take) => take(() => {})
+): LookupFunction => {
   /** By name, the one under way included. */
   const asked = new Map<string, Asked>()
   const slow = new Set<string>()
@@ -149,16 +181,24 @@ export const oneAtATime = (resolve: LookupFunction, waitMs: number, nowMs: () =>
   }
 
   const lookUpNext = (): void => {
-    if (isBusy) return
+    if (isBusy || asked.size === 0) return
+    isBusy = true
+    turns(takeTurn)
+  }
+
+  const takeTurn = (done: () => void): void => {
     forgetLate()
     const names = [...asked.keys()]
     const name = names.find((one) => !slow.has(one)) ?? names[0]
     const next = name === undefined ? undefined : asked.get(name)
-    if (name === undefined || next === undefined) return
-    isBusy = true
+    const end = (): void => {
+      isBusy = false
+      done()
+    }
+    if (name === undefined || next === undefined) return end()
     const begunMs = nowMs()
     resolve(name, next.options, (error, found, family) => {
-      isBusy = false
+      end()
       asked.delete(name)
       note(name, nowMs() - begunMs)
       for (const { answer } of next.answers) answer(error, found, family)

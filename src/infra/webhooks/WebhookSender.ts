@@ -4,7 +4,7 @@
  */
 import { lookup as systemLookup } from "node:dns"
 import type * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
-import { Clock, Context, Effect, Layer, Option, Result, Stream } from "effect"
+import { Clock, Context, Effect, FiberSet, Layer, Option, Result, Stream } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
 import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
@@ -13,7 +13,7 @@ import type { Instant } from "../../domain/Ids.ts"
 import type { WebhookMessage } from "../../domain/Webhook.ts"
 import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import { WebhookConfig, WebhookPolicy } from "../config/WebhookConfig.ts"
-import { endpointUrl, guardedLookup, oneAtATime } from "./WebhookAddress.ts"
+import { endpointUrl, guardedLookup, oneAtATime, turnsOfProcess } from "./WebhookAddress.ts"
 
 /** How an attempt went. `status` is absent where there was no answer. */
 export interface Attempt {
@@ -78,7 +78,8 @@ const over = (client: typeof NodeHttpClient) =>
     Effect.gen(function* () {
       const { attemptMs, attemptsMax } = yield* WebhookConfig
       const clock = yield* Clock.Clock
-      const inTurn = oneAtATime(systemLookup, attemptMs, () => elapsedMsUnsafe(clock))
+      const turns = turnsOfProcess(yield* FiberSet.makeRuntime<never>())
+      const inTurn = oneAtATime(systemLookup, attemptMs, () => elapsedMsUnsafe(clock), turns)
       const lookup = guardedLookup(yield* WebhookPolicy, inTurn)
       const dispatcher = client.layerDispatcherOptions({
         connect: { lookup, timeout: attemptMs },
