@@ -225,11 +225,15 @@ const leasing = Effect.gen(function* () {
     }
   }
   let fenced: string | undefined
+  const answers = new Map<string, Latch.Latch>()
   const fencing: typeof store.store = {
     ...store.store,
     commit: (commit, mayCommit) => {
-      const sent = store.store.commit(commit, mayCommit)
-      if (!commit.events.some(({ accountId }) => accountId === fenced)) return sent
+      const has = (account: string) => commit.events.some(({ accountId }) => accountId === account)
+      const [, answer] = [...answers].find(([account]) => has(account)) ?? []
+      const inner = store.store.commit(commit, mayCommit)
+      const sent = answer === undefined ? inner : Effect.tap(inner, () => answer.await)
+      if (fenced === undefined || !has(fenced)) return sent
       fenced = undefined
       return Effect.andThen(Effect.orDie(store.store.fenceWriter(commit.writerId)), sent)
     }
@@ -246,6 +250,12 @@ const leasing = Effect.gen(function* () {
     /** The writer of the next commit with events of the account is fenced just before. */
     fence: (account: string) => {
       fenced = account
+    },
+    /** The answer to commits with events of the account waits for the latch. */
+    holdAnswer: (account: string) => {
+      const answer = Latch.makeUnsafe(false)
+      answers.set(account, answer)
+      return answer
     },
     /** How often a lease of the account was asked for. */
     asks: (account: string) => asked.filter((one) => one === account).length,
@@ -299,7 +309,8 @@ it.live(
   "a batch keeps its order where its writers are fenced one after another, the later commands' first",
   () =>
     Effect.gen(function* () {
-      const { asks, hold, grant, node, store } = yield* leasing
+      const { asks, hold, holdAnswer, grant, node, store } = yield* leasing
+      const answer = holdAnswer("b1")
       const from = store.callsOf("commit")
       store.script = ({ method, nth }) =>
         method === "commit" && nth >= from && nth < from + 2 ? "fenced" : undefined
@@ -315,7 +326,9 @@ it.live(
       yield* until("all is decided", () => asks("d1") === 1 && node.dispatcher.meters().queued === 1)
       for (const account of ["b1", "d1"]) hold(account)
       store.release()
-      yield* until("both leases are asked for once more", () => asks("b1") === 2 && asks("d1") === 2)
+      yield* until("the third is decided again", () => asks("d1") === 2)
+      answer.openUnsafe()
+      yield* until("the second is decided again", () => asks("b1") === 2)
       grant("d1")
       yield* Effect.sleep(50)
       grant("b1")
