@@ -1,6 +1,6 @@
 /** Every route refuses what it documents to refuse, over real sockets, while an honest client goes on. */
 import { assert, layer } from "@effect/vitest"
-import { Effect, Fiber, Layer } from "effect"
+import { Effect, Fiber, Layer, Schedule } from "effect"
 import { Ledger } from "../../src/Ledger.ts"
 import { memoryLedger, token } from "../support/callers.ts"
 import { httpRefusals, tryRefusal } from "../support/httpRefusals.ts"
@@ -46,7 +46,7 @@ layer(memoryLedger, { excludeTestServices: true })("every route", (it) => {
             })
             assert.strictEqual(status, 201)
             deposits++
-          }).pipe(Effect.repeat({ until: () => isOver }))
+          }).pipe(Effect.repeat({ schedule: Schedule.spaced(20), until: () => isOver }))
           const going = yield* Effect.forkChild(honest)
           const refusals = httpRefusals(limits)
           assert.isAtLeast(refusals.length, routes.length * 9)

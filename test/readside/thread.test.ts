@@ -219,7 +219,8 @@ describe("the read side in a thread of its own", () => {
   /** Strikes the thread under load: commands go on, it is seen, and then all is well again. */
   const survive = Effect.fnUntraced(function* (fault: Fault, why: RegExp) {
     const before = (yield* report).thread?.restarts ?? 0
-    const load = yield* startLoad(fault, ids, { asks: false })
+    // Goes on for as long as a thread takes to be missed and to start: a hundred commands a second tell it as well as many.
+    const load = yield* startLoad(fault, ids, { asks: false, pauseMs: 80 })
     yield* goOn(load, 20)
     yield* strike(fault)
     const looks = yield* looksUntil(

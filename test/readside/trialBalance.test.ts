@@ -207,7 +207,8 @@ describe("the trial balance as of an instant", () => {
             Effect.forever(
               ledger
                 .dispatch({ _tag: "Transfer", from, to: ids[(index + 7) % 20] ?? from, amount: 1n })
-                .pipe(Effect.ignore)
+                // Each look waits for its instant to close: so many a second are enough to be in between.
+                .pipe(Effect.ignore, Effect.andThen(Effect.sleep(10)))
             ),
           { concurrency: "unbounded" }
         )
