@@ -5,7 +5,7 @@ import { connect as connectTls } from "node:tls"
 import { assert, layer } from "@effect/vitest"
 import { Effect, Layer, Redacted } from "effect"
 import { Ledger } from "../../src/Ledger.ts"
-import { memoryLedger } from "../support/callers.ts"
+import { memoryLedger, token } from "../support/callers.ts"
 import { type HttpOptions, openHttpLayer } from "../support/httpWorld.ts"
 import { ownPort } from "../support/ports.ts"
 
@@ -33,6 +33,22 @@ const sendOn = (socket: Socket, bytes: string) =>
     })
     socket.on("error", () => {})
     socket.on("close", () => resume(Effect.succeed(received)))
+    return Effect.sync(() => socket.destroy())
+  })
+
+/** What a client reads that reads nothing until all is written, as many do. */
+const sendFirst = (port: number, head: string, body: string) =>
+  Effect.callback<string>((resume) => {
+    let received = ""
+    const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true }).pause()
+    socket.setEncoding("utf8").on("data", (text: string) => {
+      received += text
+      // It knows by the length that it has all, as a client does that keeps its connections.
+      if (received.endsWith("}")) socket.destroy()
+    })
+    socket.on("error", () => {}).on("close", () => resume(Effect.succeed(received)))
+    socket.write(head)
+    socket.write(body, () => socket.resume())
     return Effect.sync(() => socket.destroy())
   })
 
@@ -95,6 +111,65 @@ layer(memoryLedger, { excludeTestServices: true })("a client that goes on sendin
             Number(answer.slice(9, 12))
           )
         }
+      })
+    )
+  )
+
+  it.effect("reads why once all is sent, where it reads nothing before", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const limits = { batchBytesMax: 2_000, lingerMs: 60_000 }
+        const port = yield* open({ limits })
+        const guarded = yield* open({ limits, tokens: [token("sender", ["command"])] })
+        const bytes = 20_000_000
+        const body = "y".repeat(bytes)
+        const ofLength = `${ofBatch}content-length: ${bytes}\r\n\r\n`
+        const chunked = `${ofBatch}transfer-encoding: chunked\r\n\r\n${bytes.toString(16)}\r\n`
+        const cases: ReadonlyArray<readonly [number, number, string]> = [
+          [port, 413, ofLength],
+          [port, 413, chunked],
+          [port, 413, `connection: close\r\n${ofLength}`],
+          [port, 415, chunked.replace("x-ndjson", "json")],
+          [guarded, 401, chunked]
+        ]
+        const answers = yield* Effect.forEach(cases, ([to, , further]) =>
+          sendFirst(to, head("POST", "/v1/batch", further), body)
+        )
+        assert.deepEqual(
+          answers.map((answer) => Number(answer.slice(9, 12))),
+          cases.map(([, status]) => status)
+        )
+      })
+    )
+  )
+
+  it.effect("keeps its connection where little was left to send", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const port = yield* open({ limits: { batchBytesMax: 2_000 } })
+        const body = "y".repeat(9_000)
+        const chunked = `${ofBatch}transfer-encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n`
+        const socket = connect(port, "127.0.0.1").setEncoding("utf8")
+        const statuses = yield* Effect.callback<ReadonlyArray<string | undefined>>((resume) => {
+          let received = ""
+          socket.on("data", (text: string) => {
+            const before = received.length
+            received += text
+            // What was missing comes once it is refused, and the next request behind that.
+            if (before === 0)
+              socket.write(
+                `${body.slice(5_000)}\r\n0\r\n\r\n${head("GET", "/health", "connection: close\r\n\r\n")}`
+              )
+          })
+          socket
+            .on("error", () => {})
+            .on("close", () => {
+              resume(Effect.succeed([...received.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, one]) => one)))
+            })
+          socket.write(head("POST", "/v1/batch", chunked) + body.slice(0, 5_000))
+          return Effect.sync(() => socket.destroy())
+        })
+        assert.deepStrictEqual(statuses, ["413", "200"])
       })
     )
   )

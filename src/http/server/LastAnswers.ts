@@ -1,7 +1,7 @@
 /**
  * Closes a connection so that its peer gets the last answer. It exists because Node destroys the socket as soon as the answer is
- * written: what the peer sends from then on is answered with a reset, and a peer that sees one drops what it has not read yet. So the
- * half of the server ends first, and the rest of the request is passed over for a while (RFC 9112, 9.6).
+ * written, and effect's server half a second later: what the peer sends from then on is answered with a reset, and a peer that sees one
+ * drops what it has not read yet. So the half of the server ends first, and the rest of the request is passed over for a while (RFC 9112, 9.6).
  */
 import { type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http"
 import { Socket } from "node:net"
@@ -33,11 +33,29 @@ const answerOf = (status: number): string => {
   return [`HTTP/1.1 ${status} ${title}`, ...lines, "", body].join("\r\n")
 }
 
+/** Ends the server's half of a connection, behind `text`. */
+type EndGently = (socket: Socket, known: Known, text?: string) => void
+
+/** Bytes of a request that are passed over behind its answer so that the connection can be kept. */
+const passedOverMax = 262_144
+
 /** What is known of a connection whose handshake is done. */
 interface Known {
   /** Requests whose answer is not sent. */
   readonly under: Map<IncomingMessage, ServerResponse>
+  /** A request is answered, and more of it is on its way. */
+  isCut: boolean
   isEnding: boolean
+}
+
+/**
+ * Takes a request that is answered before it arrived whole from effect's server, which passes nothing over, or too little. It asks for
+ * `complete`; nothing else does once there is an answer.
+ */
+const takeCut = (request: IncomingMessage, known: Known): void => {
+  if (request.complete || request.destroyed) return
+  known.isCut = true
+  request.complete = true
 }
 
 /** Passes over what the peer still sends. The parser gets nothing of it, so that no request that was refused is carried out after all. */
@@ -45,6 +63,39 @@ const passOver = (socket: Socket): void => {
   // A listener takes the bytes back from the parser, which otherwise reads them where JavaScript does not see them.
   socket.on("data", () => {}).removeAllListeners("data")
   socket.resume()
+}
+
+/** Passes over what is left of a request behind an answer that is not the last, within bounds: then the connection is kept. */
+const passOverRest = (request: IncomingMessage, known: Known, endGently: EndGently): void => {
+  if (!known.isCut || known.isEnding || request.destroyed) return
+  let bytes = 0
+  request.on("data", ({ length }: Buffer) => {
+    bytes += length
+    if (bytes > passedOverMax && !known.isEnding) endGently(request.socket, known)
+  })
+  request.once("end", () => {
+    known.isCut = false
+  })
+  request.resume()
+}
+
+/** Notes the requests of each connection until they are answered, and takes care of what comes of them behind that. */
+const watchRequests = (server: Server, all: WeakMap<object, Known>, endGently: EndGently): void => {
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    const known = all.get(request.socket)
+    if (known === undefined) return
+    known.under.set(request, response)
+    // Effect's server, which takes the request in this turn, puts a listener of its own before all others, and this one is to stand before that.
+    process.nextTick(() => {
+      if (!request.complete) response.prependListener("finish", () => takeCut(request, known))
+    })
+    response.once("close", () => {
+      known.under.delete(request)
+      passOverRest(request, known, endGently)
+    })
+  }
+  // A request that waits for "100 Continue" before it sends its body comes by an event of its own.
+  server.on("request", onRequest).on("checkContinue", onRequest)
 }
 
 /**
@@ -73,30 +124,26 @@ export const sendLastAnswers = Effect.fnUntraced(function* (
   }
 
   server.on(ready, (socket: Socket) => {
-    const known: Known = { under: new Map(), isEnding: false }
+    const known: Known = { under: new Map(), isCut: false, isEnding: false }
     all.set(socket, known)
     const destroySoon = socket.destroySoon.bind(socket)
     // What Node calls after the last response: of a request that did not arrive whole more is on its way.
     socket.destroySoon = () => {
-      const isWhole = [...known.under.keys()].every(({ complete }) => complete)
+      const isWhole = !known.isCut && [...known.under.keys()].every(({ complete }) => complete)
       if (known.isEnding) return
       if (isWhole) destroySoon()
       else endGently(socket, known)
     }
   })
-  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
-    const under = all.get(request.socket)?.under
-    under?.set(request, response)
-    response.once("close", () => under?.delete(request))
-  }
-  // A request that waits for "100 Continue" before it sends its body comes by an event of its own.
-  server.on("request", onRequest).on("checkContinue", onRequest)
+  watchRequests(server, all, endGently)
   /** The connection ends behind it, and behind what is owed of requests that came before. */
   const refuse = (socket: Socket, status: number, error?: Error): void => {
     const known = all.get(socket)
+    // Node tells also of the time of what is passed over, while an answer is owed.
+    if (known?.isEnding === true) return
     const under = [...(known?.under ?? [])]
     const isAnswering = under.some(([, { headersSent }]) => headersSent)
-    if (known === undefined || known.isEnding || isAnswering || !socket.writable) {
+    if (known === undefined || isAnswering || !socket.writable) {
       socket.destroy(error)
       return
     }
