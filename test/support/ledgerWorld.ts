@@ -169,10 +169,14 @@ export const readLog = Effect.fnUntraced(function* (store: Store) {
   }
 })
 
-/** Waits, one turn of all other fibers after another, until the condition holds; no clock passes. */
+/**
+ * Waits, one turn of all other fibers after another, until the condition holds; a test's clock stands still meanwhile. It gives up by the
+ * time on the wall: turns without number pass on a busy machine while a timer, or another process, has not come to its turn.
+ */
 export const until = Effect.fnUntraced(function* (what: string, condition: () => boolean) {
-  for (let turns = 0; !condition(); turns++) {
-    if (turns > 100_000) return yield* Effect.die(new Error(`waited in vain until ${what}`))
+  const giveUpAt = performance.now() + 60_000
+  while (!condition()) {
+    if (performance.now() > giveUpAt) return yield* Effect.die(new Error(`waited in vain until ${what}`))
     yield* Effect.yieldNow
   }
 })
