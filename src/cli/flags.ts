@@ -1,5 +1,5 @@
 /** The arguments and flags that several commands share, and the checks of what they say together. */
-import { Effect, Option, Result, Schema } from "effect"
+import { Effect, Option, Path, Result, Schema } from "effect"
 import { Argument, Flag } from "effect/cli"
 import { AccountId } from "../domain/Ids.ts"
 import { instantForms, parseInstant } from "../domain/InstantText.ts"
@@ -17,6 +17,19 @@ export const dataFlag = Flag.Directory("data", { mustExist: true }).pipe(
   ),
   Flag.optional
 )
+
+/** An absolute path, or `-` for stdout; '' is none, where the library's own flag takes it for the current directory. */
+export const pathFlag = (name: string) =>
+  Flag.String(name).pipe(
+    Flag.withMetavar("path"),
+    Flag.filter(
+      (text) => text !== "",
+      () => "is no path"
+    ),
+    Flag.mapEffect((text) =>
+      Path.Path.use(({ resolve }) => Effect.succeed(text === "-" ? text : resolve(text)))
+    )
+  )
 
 /** `--json` of every command. */
 export const jsonFlag = Flag.Boolean("json").pipe(

@@ -4,7 +4,15 @@ import { Argument, Command, Flag } from "effect/cli"
 import { AccountPrefix } from "../domain/Ids.ts"
 import { parseAsset } from "../domain/Money.ts"
 import { Counterparty, LineType } from "../domain/Views.ts"
-import { accountArgument, dataFlag, instantFlag, jsonFlag, limitFlag, readTokenFlag } from "./flags.ts"
+import {
+  accountArgument,
+  dataFlag,
+  instantFlag,
+  jsonFlag,
+  limitFlag,
+  pathFlag,
+  readTokenFlag
+} from "./flags.ts"
 import { lazily } from "./lazily.ts"
 
 const statementFlags = {
@@ -32,7 +40,12 @@ const statementFlags = {
     Flag.withDescription("Write all of it to the file of --out"),
     Flag.optional
   ),
-  out: Flag.Path("out").pipe(Flag.withDescription("The file of --export"), Flag.optional),
+  out: pathFlag("out").pipe(
+    Flag.withDescription(
+      "The file of --export: written beside it and put in its place once it is whole; - for stdout"
+    ),
+    Flag.optional
+  ),
   token: readTokenFlag,
   data: dataFlag,
   json: jsonFlag

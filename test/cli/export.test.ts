@@ -1,7 +1,7 @@
 /** Exports of a statement: every line once, and no text that a spreadsheet would take for a formula. */
-import { NodeFileSystem } from "@effect/platform-node"
+import { NodeFileSystem, NodePath } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FileSystem, Layer } from "effect"
+import { Effect, FileSystem, Layer, Stdio } from "effect"
 import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import { ExportFailed, exportStatement, neutralised } from "../../src/cli/remote/export.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
@@ -18,7 +18,7 @@ const services = Layer.fresh(
     Layer.provideMerge(Layer.mergeAll(ReadModel.layerMemory, EventStore.layerMemory)),
     Layer.provideMerge(ProjectionWaiters.layer)
   )
-).pipe(Layer.merge(NodeFileSystem.layer))
+).pipe(Layer.merge(Layer.mergeAll(NodeFileSystem.layer, NodePath.layer, Stdio.layerTest({}))))
 
 /** What a ledger answers, from the read model alone. */
 const books = Effect.map(Queries, (queries) => ({
@@ -37,8 +37,8 @@ const exported = Effect.fnUntraced(function* (
   const engine = yield* ProjectionEngine
   yield* engine.project(new EventWriter().commit(openAccount("a"), ...commands).events, [])
   const file = `${yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-export-" })}/a.${format}`
-  const count = yield* exportStatement(yield* books, accountId("a"), format, file, {})
-  return { count, text: yield* fs.readFileString(file) }
+  const { lines } = yield* exportStatement(yield* books, accountId("a"), format, file, {})
+  return { count: lines, text: yield* fs.readFileString(file) }
 }, Effect.scoped)
 
 describe("an export as CSV", () => {
@@ -129,3 +129,48 @@ it.effect("an export as JSON has the texts as they were written", () =>
     )
   }).pipe(Effect.provide(services))
 )
+
+/** Exports the statement of an account as CSV to a path in a temporary directory, in which `prepare` may have put something. */
+const exportedTo = Effect.fnUntraced(function* (
+  name: string,
+  prepare: (directory: string) => Effect.Effect<unknown, unknown> = () => Effect.void
+) {
+  const fs = yield* FileSystem.FileSystem
+  const engine = yield* ProjectionEngine
+  yield* engine.project(new EventWriter().commit(openAccount("a")).events, [])
+  const directory = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-export-" })
+  yield* prepare(directory)
+  const told = yield* exportStatement(yield* books, accountId("a"), "csv", `${directory}/${name}`, {})
+  return { directory, told, names: (yield* fs.readDirectory(directory)).toSorted() }
+})
+
+describe("the file of an export", () => {
+  it.effect.each(["there", "not yet there"])("is the one at the end of symbolic links, %s", (state) =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const { directory, names, told } = yield* exportedTo("link.csv", (path) =>
+        Effect.gen(function* () {
+          yield* fs.makeDirectory(`${path}/books`)
+          if (state === "there") yield* fs.writeFileString(`${path}/books/a.csv`, "old")
+          yield* fs.symlink("books/a.csv", `${path}/second.csv`)
+          yield* fs.symlink(`${path}/second.csv`, `${path}/link.csv`)
+        })
+      )
+      assert.deepEqual(told, { lines: 1, isFile: true })
+      assert.deepEqual(names, ["books", "link.csv", "second.csv"])
+      assert.strictEqual(yield* fs.readLink(`${directory}/link.csv`), `${directory}/second.csv`)
+      assert.deepEqual(yield* fs.readDirectory(`${directory}/books`), ["a.csv"])
+      assert.match(yield* fs.readFileString(`${directory}/books/a.csv`), /^version,.*\r\n1,/)
+    }).pipe(Effect.scoped, Effect.provide(services))
+  )
+
+  it.effect("keeps who may read it", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const { directory } = yield* exportedTo("a.csv", (path) =>
+        fs.writeFileString(`${path}/a.csv`, "old", { mode: 0o600 })
+      )
+      assert.strictEqual((yield* fs.stat(`${directory}/a.csv`)).mode & 0o777, 0o600)
+    }).pipe(Effect.scoped, Effect.provide(services))
+  )
+})

@@ -1,8 +1,9 @@
 /** Exports, trial balances, parked accounts and rebuilds at the command line, as real processes. */
+import { execFileSync } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
-import { Effect, FileSystem, Layer, Stream } from "effect"
+import { Effect, Fiber, FileSystem, Layer, Stream } from "effect"
 import { Csv } from "effect/encoding"
 import { DevStack } from "../../src/infra/dev/DevStack.ts"
 import { jsonOf, playedStack, run, variablesOf } from "../support/chronicle.ts"
@@ -61,6 +62,25 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
         (yield* ask(["statement", "alice", "--export", "csv", "--out", `${directory}/none/x.csv`])).code,
         1
       )
+    })
+  )
+
+  it.effect("exports to a pipe, which stays one, and to stdout", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const directory = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-export-" })
+      const [csv, pipe] = [`${directory}/alice.csv`, `${directory}/pipe`]
+      yield* ask(["statement", "alice", "--export", "csv", "--out", csv])
+      const text = readFileSync(csv, "utf8")
+      execFileSync("mkfifo", [pipe])
+      const read = yield* Effect.forkScoped(fs.readFileString(pipe))
+      const toPipe = yield* ask(["statement", "alice", "--export", "csv", "--out", pipe])
+      assert.deepInclude(toPipe, { code: 0, stdout: "" })
+      assert.strictEqual((yield* fs.stat(pipe)).type, "FIFO")
+      assert.strictEqual(yield* Fiber.join(read), text)
+      const toStdout = yield* ask(["statement", "alice", "--export", "csv", "--out", "-"])
+      assert.deepInclude(toStdout, { code: 0, stdout: text })
+      assert.deepStrictEqual((yield* fs.readDirectory(directory)).toSorted(), ["alice.csv", "pipe"])
     })
   )
 

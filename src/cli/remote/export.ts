@@ -1,5 +1,5 @@
 /** Writes the whole statement of an account to a file, as CSV or JSON, page by page in bounded memory. */
-import { Data, Effect, FileSystem, Option, Stream } from "effect"
+import { Data, Effect, FileSystem, Option, Path, PlatformError, Stdio, Stream } from "effect"
 import { Csv } from "effect/encoding"
 import type { StatementLine } from "../../domain/Books.ts"
 import { type AccountId, printInstant } from "../../domain/Ids.ts"
@@ -76,10 +76,84 @@ const toJson = <E, R>(lines: Stream.Stream<Line, E, R>): Stream.Stream<string, E
     Stream.intersperseAffixes({ start: "[\n", middle: ",\n", end: "\n]\n" })
   )
 
+/** What `--out` names. */
+type Target =
+  /** `path` is at the end of symbolic links; `mode` has the permissions of the file whose place is taken. */
+  | { readonly _tag: "File"; readonly path: string; readonly mode: number | undefined }
+  /** A pipe or a device: no file may take its place, so it gets the lines as they come. */
+  | { readonly _tag: "Device"; readonly path: string }
+  | { readonly _tag: "Stdout" }
+
+/** `--out -` */
+const stdoutName = "-"
+
+/** As many symbolic links as Linux follows in one path. */
+const linksMax = 40
+
+/** Where the file is, or is to be made: at the end of its symbolic links, whether there is a file there or not. */
+const endOfLinks = Effect.fnUntraced(function* (file: string) {
+  const fs = yield* FileSystem.FileSystem
+  const { dirname, resolve } = yield* Path.Path
+  let path = file
+  for (let links = 0; links < linksMax; links++) {
+    const link = yield* Effect.option(fs.readLink(path))
+    if (Option.isNone(link)) break
+    path = resolve(dirname(path), link.value)
+  }
+  return path
+})
+
+const findTarget = Effect.fnUntraced(function* (file: string) {
+  if (file === stdoutName) return { _tag: "Stdout" } satisfies Target
+  const fs = yield* FileSystem.FileSystem
+  const found = yield* fs.stat(file).pipe(
+    Effect.asSome,
+    Effect.catchIf(
+      ({ reason }) => reason._tag === "NotFound",
+      () => Effect.succeedNone
+    )
+  )
+  if (Option.isNone(found))
+    return { _tag: "File", path: yield* endOfLinks(file), mode: undefined } satisfies Target
+  const { dev, ino, mode, type } = found.value
+  // /dev/stdout, or the file that it goes to: opened once more, both would write over each other.
+  const stdout = yield* Effect.option(fs.stat("/dev/stdout"))
+  const isStdout =
+    Option.isSome(stdout) &&
+    stdout.value.dev === dev &&
+    Option.getOrNull(stdout.value.ino) === Option.getOrNull(ino)
+  if (isStdout) return { _tag: "Stdout" } satisfies Target
+  if (type !== "File") return { _tag: "Device", path: file } satisfies Target
+  return { _tag: "File", path: yield* fs.realPath(file), mode: mode & 0o777 } satisfies Target
+})
+
+/** What `program.ts` tells of stdout, for every command alike. */
+const isOfStdout = (error: unknown) =>
+  error instanceof PlatformError.PlatformError && error.reason.module === "Stdio"
+
+const writeTo = Effect.fnUntraced(function* <E, R>(target: Target, text: Stream.Stream<string, E, R>) {
+  const fs = yield* FileSystem.FileSystem
+  if (target._tag === "Stdout") {
+    const stdout = (yield* Stdio.Stdio).stdout()
+    return yield* Stream.run(text, stdout).pipe(Effect.catchIf(isOfStdout, () => Effect.void))
+  }
+  const bytes = Stream.encodeText(text)
+  // To append is to write at no position, which a pipe has none of.
+  if (target._tag === "Device") return yield* Stream.run(bytes, fs.sink(target.path, { flag: "a" }))
+  const { mode, path } = target
+  const part = `${path}.part`
+  yield* Stream.run(bytes, fs.sink(part, { mode: mode ?? 0o666 })).pipe(
+    Effect.andThen(mode === undefined ? Effect.void : fs.chmod(part, mode)),
+    // Under its own name only once it is whole: a part of a statement would be taken for all of it.
+    Effect.andThen(fs.rename(part, path)),
+    Effect.onError(() => Effect.ignore(fs.remove(part, { force: true })))
+  )
+})
+
 /**
- * Writes all lines up to the version the account has now, with `pageRows` of them in memory at a time; answers how many.
- * In effective order the pages themselves keep to the version of the first; in recorded order later lines are left out
- * here.
+ * Writes all lines up to the version the account has now, with `pageRows` of them in memory at a time; answers how many
+ * they are, and whether a file has them now. In effective order the pages themselves keep to the version of the first; in
+ * recorded order later lines are left out here.
  */
 export const exportStatement = Effect.fn("Export.statement")(function* (
   books: Pick<QueryMethods, "balance" | "statement">,
@@ -88,7 +162,8 @@ export const exportStatement = Effect.fn("Export.statement")(function* (
   file: string,
   query: Omit<NonNullable<Parameters<QueryMethods["statement"]>[1]>, "cursor" | "limit">
 ) {
-  const fs = yield* FileSystem.FileSystem
+  const failed = ({ message }: PlatformError.PlatformError) => new ExportFailed({ file, reason: message })
+  const target: Target = yield* findTarget(file).pipe(Effect.mapError(failed))
   const progress = yield* makeProgress
   const { version } = yield* books.balance(account, { readToken: query.readToken })
   let count = 0
@@ -101,19 +176,11 @@ export const exportStatement = Effect.fn("Export.statement")(function* (
       return [rows, isEnd ? Option.none() : Option.some(next)] as const
     })
   )
-  const part = `${file}.part`
-  yield* (format === "csv" ? toCsv(lines) : toJson(lines)).pipe(
-    Stream.encodeText,
-    Stream.run(fs.sink(part)),
-    // Under its own name only once it is whole: a part of a statement would be taken for all of it.
-    Effect.andThen(fs.rename(part, file)),
-    Effect.onError(() => Effect.ignore(fs.remove(part, { force: true }))),
-    Effect.catchTag("PlatformError", ({ message }) =>
-      Effect.fail(new ExportFailed({ file, reason: message }))
-    )
+  yield* writeTo(target, (format === "csv" ? toCsv : toJson)(lines)).pipe(
+    Effect.catchTag("PlatformError", (error) => Effect.fail(failed(error)))
   )
   yield* progress.clear
-  return count
+  return { lines: count, isFile: target._tag === "File" }
 })
 
 const pageRows = 1_000

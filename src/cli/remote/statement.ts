@@ -68,8 +68,11 @@ export const statement = Effect.fnUntraced(function* (input: StatementFlags) {
   }
   if (Option.isSome(format) && Option.isSome(out)) {
     const file = out.value
-    const lines = yield* asking(data, (books) => exportStatement(books, account, format.value, file, asked))
-    yield* output.line(`${grouped(lines)} lines are in ${file}.`)
+    const { isFile, lines } = yield* asking(data, (books) =>
+      exportStatement(books, account, format.value, file, asked)
+    )
+    // A pipe or a device may be stdout, where nothing else may stand behind them.
+    if (isFile) yield* output.line(`${grouped(lines)} lines are in ${file}.`)
     if (json) yield* printJson({ file, lines })
     return
   }
