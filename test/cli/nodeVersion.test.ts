@@ -32,7 +32,7 @@ const runOld = (entry: string, ...args: ReadonlyArray<string>) =>
       entry,
       ...args
     ],
-    { cwd: root, encoding: "utf8", timeout: 60_000 }
+    { cwd: root, encoding: "utf8", timeout: 240_000 }
   )
 
 it("the command line ends with one line that says so", () => {

@@ -35,7 +35,7 @@ it.live(
           CHRONICLE_READ_MODEL_URL: Redacted.value(readModelUrl),
           CHRONICLE_NATS_URL: nats.url,
           CHRONICLE_NODE_NAME: "late",
-          CHRONICLE_STORE_STATEMENT_MS: "200",
+          CHRONICLE_STORE_STATEMENT_MS: "1000",
           ...(yield* freePorts),
           CHRONICLE_CLUSTER_PORT: String(yield* ownPort)
         }

@@ -66,7 +66,7 @@ class World extends Context.Service<
       const startNode = Effect.fnUntraced(function* (name: string) {
         const { process, ledger, httpUrl } = yield* startServing(name, env)
         const readSide = Effect.tryPromise(() =>
-          fetch(`${httpUrl}/health`, { signal: AbortSignal.timeout(5_000) }).then((response) =>
+          fetch(`${httpUrl}/health`, { signal: AbortSignal.timeout(60_000) }).then((response) =>
             response.json()
           )
         ).pipe(
@@ -102,7 +102,7 @@ const untilSpread = (nodes: ReadonlyArray<Node>) =>
   spread(nodes).pipe(
     Effect.repeat({ schedule: Schedule.spaced(20), until: (found) => found !== undefined }),
     Effect.timeoutOrElse({
-      duration: "90 seconds",
+      duration: "150 seconds",
       orElse: () => Effect.die(new Error("waited in vain until each part of the read side has one owner"))
     }),
     Effect.map((found) => found ?? assert.fail("it was spread"))
@@ -263,7 +263,7 @@ describe("the read side of three nodes", () => {
             yield* second.process.signal("SIGTERM")
             const { code } = yield* second.process.ended.pipe(
               Effect.timeoutOrElse({
-                duration: "90 seconds",
+                duration: "150 seconds",
                 orElse: () =>
                   Effect.die(new Error(`${second.name} does not end:\n${second.process.stderr()}`))
               })

@@ -19,7 +19,7 @@ const Health = Schema.Struct({
 
 const get = (url: string, path: string) =>
   Effect.promise(() =>
-    fetch(`${url}${path}`, { signal: AbortSignal.timeout(5_000) }).then((response) =>
+    fetch(`${url}${path}`, { signal: AbortSignal.timeout(60_000) }).then((response) =>
       response.text().then((body) => ({ status: response.status, body }))
     )
   )
@@ -31,8 +31,8 @@ const startNode = Effect.fnUntraced(function* (name: string, role: string, isMem
     CHRONICLE_READ_MODEL_URL: Redacted.value(readModelUrl),
     CHRONICLE_NATS_URL: nats.url,
     CHRONICLE_CLUSTER_DUTY_REPORT_MS: "200",
-    CHRONICLE_CLUSTER_LOCK_EXPIRATION_MS: "3000",
-    CHRONICLE_CLUSTER_LOCK_REFRESH_MS: "700",
+    CHRONICLE_CLUSTER_LOCK_EXPIRATION_MS: "8000",
+    CHRONICLE_CLUSTER_LOCK_REFRESH_MS: "2500",
     CHRONICLE_SWEEP_MS: "500",
     // A thread that waits for a core is not ended for that, only to begin its start anew.
     CHRONICLE_READ_SIDE_START_MS: "600000",
@@ -102,11 +102,14 @@ describe.each([false, true])("a node of commands and a node of the read side; me
         )
         assert.deepStrictEqual((yield* commands.health).projections, [])
         if (isMember) {
-          const own = (yield* commands.health).duties.filter(({ isOwn }) => isOwn)
-          // It writes notices to the log, and so needs commands.
-          assert.deepStrictEqual(
-            own.map(({ duty }) => duty),
-            ["expiry-notices"]
+          yield* eventually(
+            Effect.map(commands.health, ({ duties }) =>
+              // It writes notices to the log, and so needs commands.
+              assert.deepStrictEqual(
+                duties.filter(({ isOwn }) => isOwn).map(({ duty }) => duty),
+                ["expiry-notices"]
+              )
+            )
           )
         }
       })

@@ -40,7 +40,7 @@ const withoutThreads = `--import=data:text/javascript,${encodeURIComponent(
 
 const readiness = (port: string) =>
   Effect.promise(() =>
-    fetch(`http://127.0.0.1:${port}/ready`, { signal: AbortSignal.timeout(5_000) }).then(
+    fetch(`http://127.0.0.1:${port}/ready`, { signal: AbortSignal.timeout(60_000) }).then(
       async (response) => ({
         status: response.status,
         body: await response.text()
@@ -71,9 +71,12 @@ it.live(
       yield* eventually(
         Effect.map(readiness(sound.port), ({ status, body }) => assert.strictEqual(status, 200, body))
       )
-      const { status, body } = yield* readiness(lame.port)
-      assert.strictEqual(status, 503)
-      assert.include(body, "the thread of the read side")
+      yield* eventually(
+        Effect.map(readiness(lame.port), ({ status, body }) => {
+          assert.strictEqual(status, 503)
+          assert.include(body, "the thread of the read side")
+        })
+      )
     }).pipe(Effect.scoped, Effect.provide(OwnBus.layer)),
   420_000
 )

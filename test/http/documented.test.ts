@@ -16,7 +16,7 @@ const blocksOf = (page: string) =>
 
 const run = (script: string) =>
   Effect.callback<string>((resume) => {
-    execFile("bash", ["-c", script], { timeout: 60_000 }, (_error, stdout) => resume(Effect.succeed(stdout)))
+    execFile("bash", ["-c", script], { timeout: 240_000 }, (_error, stdout) => resume(Effect.succeed(stdout)))
   })
 
 /** The output as a pattern, in which `…` stands for anything. */

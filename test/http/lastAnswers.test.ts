@@ -210,7 +210,7 @@ layer(memoryLedger, { excludeTestServices: true })("a client that goes on sendin
   it.effect("gets no refusal for a request that is carried out, whatever comes behind it", () =>
     Effect.scoped(
       Effect.gen(function* () {
-        const port = yield* open({ limits: { requestMs: 300, headersMs: 300, lingerMs: 200 } })
+        const port = yield* open({ limits: { requestMs: 10_000, headersMs: 10_000, lingerMs: 2_000 } })
         const post = (account: string, expect = "") => {
           const body = `{"account":"${account}","asset":"USD/2","owner":"Ann"}`
           const further = `${expect}content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`
@@ -237,7 +237,7 @@ layer(memoryLedger, { excludeTestServices: true })("a client that goes on sendin
   it.effect("is closed after a while, and what it sent too late is not done", () =>
     Effect.scoped(
       Effect.gen(function* () {
-        const port = yield* open({ limits: { requestMs: 300, headersMs: 300, lingerMs: 200 } })
+        const port = yield* open({ limits: { requestMs: 300, headersMs: 300, lingerMs: 1_500 } })
         const ledger = yield* Ledger
         const before = (yield* ledger.stats).committed
         // Longer than what it sends in small pieces until it is refused, however late a busy machine does that.

@@ -107,8 +107,7 @@ layer(connections, { excludeTestServices: true })("a connection of HTTP", (it) =
           assert.isAtLeast(got, bytes)
           assert.isAtLeast(slowMs, 3 * stuckMs)
         })
-      ),
-    30_000
+      )
   )
 })
 

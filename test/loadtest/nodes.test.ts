@@ -74,98 +74,86 @@ const load = (
 
 const sum = (numbers: ReadonlyArray<number>) => numbers.reduce((total, one) => total + one, 0)
 
-/** Each test starts two or three processes, on a machine that may be busy. */
-const longestMs = 150_000
-
 describe("a load test over nodes", () => {
-  it.live(
-    "adds up the figures of both nodes, and finds every invariant kept",
-    () =>
-      Effect.gen(function* () {
-        const { outcome, left } = yield* load({ scenario: "mixed-zipf", repeats: 0.1, warmUp: 100 })
-        assert.deepStrictEqual(outcome.findings, [])
-        assert.isTrue(outcome.ok)
-        const { nodes } = outcome
-        assert.deepStrictEqual(
-          nodes.map(({ name, ended }) => [name, ended]),
-          [
-            ["node-1", null],
-            ["node-2", null]
-          ]
-        )
-        for (const node of nodes) {
-          assert.isAbove(node.committed, 0)
-          assert.isAbove(node.rows, 0)
-          assert.isAbove(node.shards ?? 0, 0)
-          assert.isAbove(node.cpuSeconds, 0)
-          assert.isAtLeast(outcome.latencyMs.max, node.latencyMs.max)
-        }
-        assert.isAbove(sum(nodes.map(({ ways }) => ways.forwarded)), 0)
-        assert.isAbove(sum(nodes.map(({ ways }) => ways.here + ways.borrowing)), 0)
-        assert.strictEqual(outcome.committed, sum(nodes.map(({ committed }) => committed)))
-        assert.strictEqual(outcome.rejected, sum(nodes.map(({ rejected }) => rejected)))
-        assert.strictEqual(outcome.conflicts, sum(nodes.map(({ conflicts }) => conflicts)))
-        assert.strictEqual(outcome.unresolved, 0)
-        assert.isNotNull(outcome.projection.caughtUpAfterSeconds)
-        assert.deepStrictEqual(left, [])
-      }),
-    longestMs
+  it.live("adds up the figures of both nodes, and finds every invariant kept", () =>
+    Effect.gen(function* () {
+      const { outcome, left } = yield* load({ scenario: "mixed-zipf", repeats: 0.1, warmUp: 100 })
+      assert.deepStrictEqual(outcome.findings, [])
+      assert.isTrue(outcome.ok)
+      const { nodes } = outcome
+      assert.deepStrictEqual(
+        nodes.map(({ name, ended }) => [name, ended]),
+        [
+          ["node-1", null],
+          ["node-2", null]
+        ]
+      )
+      for (const node of nodes) {
+        assert.isAbove(node.committed, 0)
+        assert.isAbove(node.rows, 0)
+        assert.isAbove(node.shards ?? 0, 0)
+        assert.isAbove(node.cpuSeconds, 0)
+        assert.isAtLeast(outcome.latencyMs.max, node.latencyMs.max)
+      }
+      assert.isAbove(sum(nodes.map(({ ways }) => ways.forwarded)), 0)
+      assert.isAbove(sum(nodes.map(({ ways }) => ways.here + ways.borrowing)), 0)
+      assert.strictEqual(outcome.committed, sum(nodes.map(({ committed }) => committed)))
+      assert.strictEqual(outcome.rejected, sum(nodes.map(({ rejected }) => rejected)))
+      assert.strictEqual(outcome.conflicts, sum(nodes.map(({ conflicts }) => conflicts)))
+      assert.strictEqual(outcome.unresolved, 0)
+      assert.isNotNull(outcome.projection.caughtUpAfterSeconds)
+      assert.deepStrictEqual(left, [])
+    })
   )
 
-  it.live(
-    "reports a node that died under load, and finds every acknowledged event in the log",
-    () =>
-      Effect.gen(function* () {
-        const pace = { _tag: "Open", perSecond: 80, outstandingMax: 1_000 } as const
-        const { outcome, left } = yield* load({ pace, seconds: 8, readSide: false }, ([, second]) =>
-          Effect.sync(() => {
-            if (second !== undefined) process.kill(second.pid, "SIGKILL")
-          })
-        )
-        assert.isFalse(outcome.ok)
-        assert.match(outcome.findings.join("\n"), /^node-2 ended \(SIGKILL\) after [\d.]+ s of load/)
-        assert.match(outcome.nodes[1]?.ended ?? "", /SIGKILL/)
-        assert.isNull(outcome.nodes[0]?.ended)
-        assert.isAbove(outcome.nodes[0]?.committed ?? 0, 0)
-        assert.isAbove(outcome.nodes[1]?.committed ?? 0, 0)
-        assert.deepStrictEqual(
-          Object.entries(outcome.invariants).filter(([, isKept]) => !isKept),
-          []
-        )
-        assert.deepStrictEqual(left, [])
-      }),
-    longestMs
+  it.live("reports a node that died under load, and finds every acknowledged event in the log", () =>
+    Effect.gen(function* () {
+      const pace = { _tag: "Open", perSecond: 80, outstandingMax: 1_000 } as const
+      const { outcome, left } = yield* load({ pace, seconds: 8, readSide: false }, ([, second]) =>
+        Effect.sync(() => {
+          if (second !== undefined) process.kill(second.pid, "SIGKILL")
+        })
+      )
+      assert.isFalse(outcome.ok)
+      assert.match(outcome.findings.join("\n"), /^node-2 ended \(SIGKILL\) after [\d.]+ s of load/)
+      assert.match(outcome.nodes[1]?.ended ?? "", /SIGKILL/)
+      assert.isNull(outcome.nodes[0]?.ended)
+      assert.isAbove(outcome.nodes[0]?.committed ?? 0, 0)
+      assert.isAbove(outcome.nodes[1]?.committed ?? 0, 0)
+      assert.deepStrictEqual(
+        Object.entries(outcome.invariants).filter(([, isKept]) => !isKept),
+        []
+      )
+      assert.deepStrictEqual(left, [])
+    })
   )
 
-  it.live.skipIf(process.platform !== "linux")(
-    "ends its node processes when it is interrupted",
-    () =>
-      Effect.gen(function* () {
-        const urls = yield* freshUrls
-        const running = yield* start(
-          ["loadtest", "--scenario", "transfers-hot", "--nodes", "2", "--duration", "600"],
-          {
-            env: {
-              CHRONICLE_EVENT_STORE_URL: Redacted.value(urls.eventStoreUrl),
-              CHRONICLE_READ_MODEL_URL: Redacted.value(urls.readModelUrl),
-              CHRONICLE_NATS_URL: natsUrl
-            }
+  it.live.skipIf(process.platform !== "linux")("ends its node processes when it is interrupted", () =>
+    Effect.gen(function* () {
+      const urls = yield* freshUrls
+      const running = yield* start(
+        ["loadtest", "--scenario", "transfers-hot", "--nodes", "2", "--duration", "600"],
+        {
+          env: {
+            CHRONICLE_EVENT_STORE_URL: Redacted.value(urls.eventStoreUrl),
+            CHRONICLE_READ_MODEL_URL: Redacted.value(urls.readModelUrl),
+            CHRONICLE_NATS_URL: natsUrl
           }
-        )
-        let nodes: ReadonlyArray<number> = []
-        const started = until(
-          Effect.map(readProcesses, ({ rows }) => {
-            nodes = [...rows].flatMap(([pid, { parent }]) => (parent === running.pid ? [pid] : []))
-            return nodes.length === 2
-          })
-        )
-        const ended = Effect.flatMap(running.ended, ({ stderr }) => Effect.die(new Error(stderr)))
-        yield* Effect.raceFirst(started, ended)
-        yield* running.signal("SIGINT")
-        const { code } = yield* running.ended
-        assert.strictEqual(code, 130)
-        assert.deepStrictEqual(yield* Effect.filter(nodes, isAlive), [])
-      }).pipe(Effect.scoped),
-    longestMs
+        }
+      )
+      let nodes: ReadonlyArray<number> = []
+      const started = until(
+        Effect.map(readProcesses, ({ rows }) => {
+          nodes = [...rows].flatMap(([pid, { parent }]) => (parent === running.pid ? [pid] : []))
+          return nodes.length === 2
+        })
+      )
+      const ended = Effect.flatMap(running.ended, ({ stderr }) => Effect.die(new Error(stderr)))
+      yield* Effect.raceFirst(started, ended)
+      yield* running.signal("SIGINT")
+      const { code } = yield* running.ended
+      assert.strictEqual(code, 130)
+      assert.deepStrictEqual(yield* Effect.filter(nodes, isAlive), [])
+    }).pipe(Effect.scoped)
   )
 })

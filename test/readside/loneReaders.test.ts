@@ -167,127 +167,110 @@ describe("readers of the log by themselves", () => {
     })
   )
 
-  it.live(
-    "lose and repeat nothing where they give up their turns within the log of several writers",
-    () => {
-      let listings = 0
-      const counted = Layer.effect(
-        EventStore,
-        Effect.map(EventStore, (real): EventStore["Service"] => ({
-          ...real,
-          listWriters: Effect.suspend(() => {
-            listings++
-            return real.listWriters
-          })
-        }))
-      ).pipe(Layer.provide(EventStore.layerMemory))
-      return Effect.gen(function* () {
-        const accounts = Array.from({ length: 12 }, (_, nth) => `acc-${nth}`)
-        const writer = new EventWriter()
-        const seqs = [0, 0, 0]
-        // Accounts change hands all the time.
-        for (let nth = 0; nth < 300; nth++) {
-          const one = accounts[(nth * 5) % 12] ?? ""
-          const { events } = writer.commit(
-            ...(nth === 0 ? accounts.map((id) => openAccount(id)) : [deposit(one, 1n), deposit("acc-0", 1n)])
-          )
-          const lane = (nth * 7 + (nth % 5)) % 3
-          const seq = (seqs[lane] ?? 0) + 1
-          seqs[lane] = seq
-          yield* append({ writerId: `w-${lane}`, seq, events })
-        }
-        const total = writer.log.length
-        const { subscribe } = yield* Subscriptions
-        const all = yield* Effect.forEach(
-          Array.from({ length: 6 }),
-          () => {
-            let taken = 0
-            const pause = Effect.suspend(() =>
-              ++taken % 80 === 0 ? Effect.sleep("120 millis") : Effect.void
+  it.live("lose and repeat nothing where they give up their turns within the log of several writers", () => {
+    let listings = 0
+    const counted = Layer.effect(
+      EventStore,
+      Effect.map(EventStore, (real): EventStore["Service"] => ({
+        ...real,
+        listWriters: Effect.suspend(() => {
+          listings++
+          return real.listWriters
+        })
+      }))
+    ).pipe(Layer.provide(EventStore.layerMemory))
+    return Effect.gen(function* () {
+      const accounts = Array.from({ length: 12 }, (_, nth) => `acc-${nth}`)
+      const writer = new EventWriter()
+      const seqs = [0, 0, 0]
+      // Accounts change hands all the time.
+      for (let nth = 0; nth < 300; nth++) {
+        const one = accounts[(nth * 5) % 12] ?? ""
+        const { events } = writer.commit(
+          ...(nth === 0 ? accounts.map((id) => openAccount(id)) : [deposit(one, 1n), deposit("acc-0", 1n)])
+        )
+        const lane = (nth * 7 + (nth % 5)) % 3
+        const seq = (seqs[lane] ?? 0) + 1
+        seqs[lane] = seq
+        yield* append({ writerId: `w-${lane}`, seq, events })
+      }
+      const total = writer.log.length
+      const { subscribe } = yield* Subscriptions
+      const all = yield* Effect.forEach(
+        Array.from({ length: 6 }),
+        () => {
+          let taken = 0
+          const pause = Effect.suspend(() => (++taken % 80 === 0 ? Effect.sleep("120 millis") : Effect.void))
+          return Stream.runCollect(
+            Stream.take(
+              Stream.tap(subscribe(), () => pause),
+              total
             )
-            return Stream.runCollect(
-              Stream.take(
-                Stream.tap(subscribe(), () => pause),
-                total
-              )
-            )
-          },
-          { concurrency: "unbounded" }
-        )
-        for (const events of all) {
-          const reached = new Map<string, number>()
-          for (const { account, version } of events) {
-            assert.strictEqual(version, (reached.get(account) ?? 0) + 1)
-            reached.set(account, version)
-          }
-        }
-        // Each turn within the log begins with a cut of its own, which is two listings at least.
-        assert.isAbove(listings, 6 * 2 * 2)
-      }).pipe(Effect.provide(worldOn(counted, { subscribeAloneMax: 2, subscribeEventsMax: 40 })))
-    },
-    120_000
-  )
-
-  it.live(
-    "come to the end of a log of large commits, few of them at once",
-    () => {
-      let [now, most] = [0, 0]
-      const counted = Layer.effect(
-        EventStore,
-        Effect.map(EventStore, (real): EventStore["Service"] => ({
-          ...real,
-          readTail: (from) =>
-            Effect.sync(() => {
-              most = Math.max(most, ++now)
-            }).pipe(
-              Effect.andThen(Effect.sleep("1 millis")),
-              Effect.andThen(real.readTail(from)),
-              Effect.ensuring(Effect.sync(() => now--))
-            )
-        }))
-      ).pipe(Layer.provide(EventStore.layerMemory))
-      return Effect.gen(function* () {
-        const accounts = Array.from({ length: 40 }, (_, nth) => `acc-${nth}`)
-        const writer = new EventWriter()
-        yield* append(writer.commit(...accounts.map((id) => openAccount(id))))
-        for (let nth = 0; nth < 20; nth++)
-          yield* append(writer.commit(...accounts.map((id) => deposit(id, 1n))))
-        const total = writer.log.length
-        const { subscribe } = yield* Subscriptions
-        // These take an event, and nothing more for as long as the others read.
-        const slow = yield* Effect.forkChild(
-          Effect.forEach(
-            Array.from({ length: 10 }),
-            () => Stream.runForEach(subscribe(), () => Effect.never),
-            {
-              concurrency: "unbounded"
-            }
           )
-        )
-        const all = yield* Effect.forEach(
-          Array.from({ length: 40 }),
-          () => Stream.runCollect(Stream.take(subscribe(), total)),
-          { concurrency: "unbounded" }
-        )
-        for (const events of all) {
-          assert.strictEqual(
-            new Set(events.map(({ account, version }) => `${account}@${version}`)).size,
-            total
-          )
-          const reached = new Map<string, number>()
-          for (const { account, version } of events) {
-            assert.strictEqual(version, (reached.get(account) ?? 0) + 1)
-            reached.set(account, version)
-          }
-        }
-        assert.isAtMost(most, 2)
-        yield* Fiber.interrupt(slow)
-      }).pipe(
-        Effect.provide(
-          worldOn(counted, { subscribeAloneMax: 2, subscribeKeysMax: 200, subscribeEventsMax: 100 })
-        )
+        },
+        { concurrency: "unbounded" }
       )
-    },
-    120_000
-  )
+      for (const events of all) {
+        const reached = new Map<string, number>()
+        for (const { account, version } of events) {
+          assert.strictEqual(version, (reached.get(account) ?? 0) + 1)
+          reached.set(account, version)
+        }
+      }
+      // Each turn within the log begins with a cut of its own, which is two listings at least.
+      assert.isAbove(listings, 6 * 2 * 2)
+    }).pipe(Effect.provide(worldOn(counted, { subscribeAloneMax: 2, subscribeEventsMax: 40 })))
+  })
+
+  it.live("come to the end of a log of large commits, few of them at once", () => {
+    let [now, most] = [0, 0]
+    const counted = Layer.effect(
+      EventStore,
+      Effect.map(EventStore, (real): EventStore["Service"] => ({
+        ...real,
+        readTail: (from) =>
+          Effect.sync(() => {
+            most = Math.max(most, ++now)
+          }).pipe(
+            Effect.andThen(Effect.sleep("1 millis")),
+            Effect.andThen(real.readTail(from)),
+            Effect.ensuring(Effect.sync(() => now--))
+          )
+      }))
+    ).pipe(Layer.provide(EventStore.layerMemory))
+    return Effect.gen(function* () {
+      const accounts = Array.from({ length: 40 }, (_, nth) => `acc-${nth}`)
+      const writer = new EventWriter()
+      yield* append(writer.commit(...accounts.map((id) => openAccount(id))))
+      for (let nth = 0; nth < 20; nth++)
+        yield* append(writer.commit(...accounts.map((id) => deposit(id, 1n))))
+      const total = writer.log.length
+      const { subscribe } = yield* Subscriptions
+      // These take an event, and nothing more for as long as the others read.
+      const slow = yield* Effect.forkChild(
+        Effect.forEach(Array.from({ length: 10 }), () => Stream.runForEach(subscribe(), () => Effect.never), {
+          concurrency: "unbounded"
+        })
+      )
+      const all = yield* Effect.forEach(
+        Array.from({ length: 40 }),
+        () => Stream.runCollect(Stream.take(subscribe(), total)),
+        { concurrency: "unbounded" }
+      )
+      for (const events of all) {
+        assert.strictEqual(new Set(events.map(({ account, version }) => `${account}@${version}`)).size, total)
+        const reached = new Map<string, number>()
+        for (const { account, version } of events) {
+          assert.strictEqual(version, (reached.get(account) ?? 0) + 1)
+          reached.set(account, version)
+        }
+      }
+      assert.isAtMost(most, 2)
+      yield* Fiber.interrupt(slow)
+    }).pipe(
+      Effect.provide(
+        worldOn(counted, { subscribeAloneMax: 2, subscribeKeysMax: 200, subscribeEventsMax: 100 })
+      )
+    )
+  })
 })

@@ -29,7 +29,7 @@ import {
 import { openAll, startLoad } from "../support/steadyLoad.ts"
 
 /** A process takes its time to begin on a machine that has other things to do. */
-const startsWithin = 90
+const startsWithin = 150
 
 const freshStores = Effect.all({
   eventStoreUrl: freshEventStore(inject("postgresUrl")),

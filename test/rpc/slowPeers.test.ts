@@ -151,8 +151,7 @@ layer(memoryLedger, { excludeTestServices: true })("a peer of RPC", (it) => {
           for (let n = 0; n < 20; n++) assert.isNotEmpty(yield* way.ledger.history("read"))
           assert.isTrue(way.client.nodes().every(({ isConnected }) => isConnected))
         })
-      ),
-    60_000
+      )
   )
 
   it.effect.each(kinds)(
@@ -183,7 +182,6 @@ layer(memoryLedger, { excludeTestServices: true })("a peer of RPC", (it) => {
           })
           assert.strictEqual(answers, 100)
         })
-      ),
-    60_000
+      )
   )
 })
