@@ -13,7 +13,7 @@ import type { Life, ServedNode } from "./servedNode.ts"
 
 const catchUpSeconds = 90
 const listedMax = 10
-const warnedWithinMs = 10_000
+const warnedWithinMs = 40_000
 
 export interface Verdict {
   /** I1-I5 and I8, by the audit of the ledger. I1-I7 by the checks of the tests are in `faults`. */
