@@ -8,6 +8,7 @@ import { accountsOf, type Command, type CommandInput, fromHost } from "../domain
 import { type CommandError, Forbidden, type InvalidCommand } from "../domain/Errors.ts"
 import { type AccountId, isContra } from "../domain/Ids.ts"
 import { parseToken } from "../domain/Receipt.ts"
+import type { Sought } from "../domain/StrictDecoding.ts"
 import type { AnyQuery } from "../QueryMethods.ts"
 import { type Caller, hasScope, mayName } from "./Tokens.ts"
 
@@ -31,12 +32,13 @@ const isFields = (value: unknown): value is Readonly<Record<string, unknown>> =>
  */
 export const permitCommand = (
   caller: Caller,
-  json: unknown
+  json: unknown,
+  sought?: Sought
 ): Result.Result<CommandInput, Forbidden | InvalidCommand> => {
   const value = fromJsonCommand(json)
   if (!isFields(value)) return Result.succeed(value as CommandInput) // for the ledger, which takes anything and checks it
   const refused =
-    refusalOfKind(caller, value) ?? refusalOfId(caller, value) ?? refusalOfAccounts(caller, value)
+    refusalOfKind(caller, value) ?? refusalOfId(caller, value) ?? refusalOfAccounts(caller, value, sought)
   if (refused !== undefined) return Result.fail(refused)
   const { context } = value
   const isNamed = caller.isAuthenticated && (context === undefined || isFields(context))
@@ -68,9 +70,13 @@ const refusalOfId = (caller: Caller, { _tag, commandId, original }: Fields): For
   return isOwn ? undefined : forbidden(caller, `its command ids must begin with ${commandIds.join(" or ")}`)
 }
 
-const refusalOfAccounts = (caller: Caller, command: Fields): Forbidden | InvalidCommand | undefined => {
+const refusalOfAccounts = (
+  caller: Caller,
+  command: Fields,
+  sought: Sought | undefined
+): Forbidden | InvalidCommand | undefined => {
   if (caller.accounts === undefined) return undefined
-  const checked = fromHost({ commandId: "none", ...command })
+  const checked = fromHost({ commandId: "none", ...command }, sought)
   if (Result.isFailure(checked)) return checked.failure
   // Which accounts it changes stands in its original alone.
   if (checked.success._tag === "Reverse")

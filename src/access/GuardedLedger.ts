@@ -2,7 +2,7 @@
  * The ledger as a caller from outside may use it: each method first checks that the caller may name what it names, and each answer
  * is without what the caller may not see. RPC and HTTP serve these methods, so that both refuse the same calls.
  */
-import { Effect, Predicate, Result, type Stream } from "effect"
+import { Clock, Effect, Predicate, Result, type Stream } from "effect"
 import { AccountPages, AccountWatch, accountEvents } from "../AccountEvents.ts"
 import { unwrapSource } from "../actors/subscriptions/ItemSource.ts"
 import { inWordsOfInstants, withInstants } from "../CommandJson.ts"
@@ -10,7 +10,9 @@ import { dispatchChecked } from "../CommandMethods.ts"
 import { fromJson } from "../domain/Command.ts"
 import { type CommandError, InvalidCommand, type QueryError } from "../domain/Errors.ts"
 import { printToken, type Receipt } from "../domain/Receipt.ts"
+import type { Sought } from "../domain/StrictDecoding.ts"
 import type { HistoryEntry } from "../domain/Views.ts"
+import { makeTurns, mapInTurns } from "../infra/config/Elapsed.ts"
 import { Ledger } from "../Ledger.ts"
 import { askMethod, type QueryName, queryOf } from "../QueryMethods.ts"
 import { Authenticator } from "./Authenticator.ts"
@@ -51,10 +53,16 @@ const concealOthers = (caller: Caller, receipt: Receipt): Receipt => {
     : { ...receipt, postings, readToken: printToken(postings) }
 }
 
-/** The faults of a command in the words of JSON, where amounts are strings and instants may be: the ledger has seen it as a host's value. */
+/**
+ * The faults of a command in the words of JSON, where amounts are strings and instants may be: the ledger has seen it as a host's value.
+ * All are looked for where it told several; of one among many faulty commands it looked for the first alone.
+ */
 const inWordsOfJson = (command: unknown, error: CommandError): CommandError => {
   if (error._tag !== "InvalidCommand" || !Predicate.isObject(command)) return error
-  const checked = fromJson({ commandId: "none", ...withInstants(command) })
+  const checked = fromJson(
+    { commandId: "none", ...withInstants(command) },
+    error.faults.length > 1 ? "all" : "first"
+  )
   return Result.isFailure(checked)
     ? new InvalidCommand({ faults: checked.failure.faults.map(inWordsOfInstants(command)) })
     : error
@@ -79,6 +87,7 @@ export const makeGuardedLedger = Effect.fnUntraced(function* (server: "rpc" | "h
   const refusals = yield* RefusalLog
   const watchAccount = yield* AccountWatch
   const joinPaged = yield* AccountPages
+  const clock = yield* Clock.Clock
 
   /** The same permit as an effect, which logs who was refused and why. */
   const permitted = <A, E extends { readonly _tag: string; readonly message: string }>(
@@ -112,9 +121,12 @@ export const makeGuardedLedger = Effect.fnUntraced(function* (server: "rpc" | "h
         caller,
         commands.reduce<number>((sum, command) => sum + callsOf(command), furtherCalls)
       )
-      const permit = (command: unknown) => permitted(caller, permitCommand(caller, command))
+      const permit = (command: unknown, sought: Sought) =>
+        permitted(caller, permitCommand(caller, command, sought))
       const results = yield* dispatchChecked(commands, permit, ledger.dispatchMany)
-      return results.map((result, nth) => Result.mapBoth(result, asToldTo(caller, commands[nth])))
+      const tell = (result: (typeof results)[number], nth: number) =>
+        Result.mapBoth(result, asToldTo(caller, commands[nth]))
+      return yield* mapInTurns(results, tell, makeTurns(clock))
     }),
     ask: (caller, name, payload) => {
       // The table says that the answer is no stream.

@@ -19,7 +19,7 @@ import {
 } from "./Ids.ts"
 import { Amount, Asset, OverdraftLimit, Rate, Rounding } from "./Money.ts"
 import { accountsOfReversal } from "./Original.ts"
-import { refuse, strictFor } from "./StrictDecoding.ts"
+import { refuse, type Sought, strictFor } from "./StrictDecoding.ts"
 
 /** Most legs that one journal may have. */
 export const journalLegsMax = 100
@@ -355,13 +355,13 @@ const checkedBy = (schema: Schema.ConstraintDecoder<AskedCommand>) => {
   // An exit is what the decoder makes of it; a result would be two objects and a function more.
   const decode = Schema.decodeUnknownExit(schema)
   const decodeStrictly = Schema.decodeUnknownResult(schema)
-  return (input: unknown): Result.Result<AskedCommand, InvalidCommand> => {
+  return (input: unknown, sought: Sought = "all"): Result.Result<AskedCommand, InvalidCommand> => {
     // The strict decoder builds a set of the known keys at each call, which costs twice as much as all the rest.
     const known = decode(input)
     if (Exit.isSuccess(known) && isWhole(input, known.value)) return Result.succeed(known.value)
     const fault = kindFault(input)
     if (fault !== undefined) return Result.fail(fault)
-    const decoded = decodeStrictly(input, strictFor(input))
+    const decoded = decodeStrictly(input, strictFor(input, sought))
     if (Result.isFailure(decoded)) return Result.fail(withKinds(refuse(decoded.failure), input))
     const faults = objectFaults(input, decoded.success, [])
     return faults.length === 0 ? Result.succeed(decoded.success) : Result.fail(new InvalidCommand({ faults }))

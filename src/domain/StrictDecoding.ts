@@ -26,9 +26,15 @@ const isLarge = (input: unknown): boolean => {
   return false
 }
 
+/** Whether all faults of a value are looked for, or the first alone, which costs a hundredth where there are hundreds. */
+export type Sought = "all" | "first"
+
+/** How the next value of a message is looked at, whose values before it have so many faults. */
+export const soughtBeside = (faultsKnown: number): Sought => (faultsKnown < faultsMax ? "all" : "first")
+
 /** An unknown field is mostly a mistyped one: dropping it would drop what the sender meant. */
-export const strictFor = (input: unknown) =>
-  ({ errors: isLarge(input) ? "first" : "all", onExcessProperty: "error" }) as const
+export const strictFor = (input: unknown, sought: Sought = "all") =>
+  ({ errors: sought === "first" || isLarge(input) ? "first" : "all", onExcessProperty: "error" }) as const
 
 /** What is missing or superfluous, in words of our own. */
 const describeLeaf = (issue: SchemaIssue.Leaf): string => {

@@ -12,7 +12,7 @@ layer(memoryLedger, { excludeTestServices: true })("of a node alone", (it) => {
       Effect.gen(function* () {
         const ledger = yield* Ledger
         const { answer, commands, has } = named(one, `c${nth}`, (name) => name)
-        const decoded = commands.map(fromJson)
+        const decoded = commands.map((command) => fromJson(command))
         const outcomes = yield* Effect.forEach(decoded, (command) =>
           Effect.result(Effect.flatMap(Effect.fromResult(command), ledger.dispatch))
         )

@@ -69,3 +69,27 @@ export const storeBy = (clock: Clock.Clock, store: EventStore["Service"]): Event
   heartbeat: (writers) => Effect.provideService(store.heartbeat(writers), Clock.Clock, clock),
   finishWriters: (options) => Effect.provideService(store.finishWriters(options), Clock.Clock, clock)
 })
+
+/**
+ * A clock by which a millisecond elapses with each look, so that what goes on in short turns has one after a few looks; and how often it
+ * is looked at, in all and at most between two turns of the event loop, in which others are served.
+ */
+export const countingTurns = Effect.fnUntraced(function* (inner: Clock.Clock) {
+  let [looks, inTurn, mostInTurn] = [0, 0, 0]
+  const monotonicTimeNanosUnsafe = () => {
+    looks++
+    mostInTurn = Math.max(mostInTurn, ++inTurn)
+    return inner.monotonicTimeNanosUnsafe()
+  }
+  let next: NodeJS.Immediate
+  const endTurn = () => {
+    inTurn = 0
+    next = setImmediate(endTurn)
+  }
+  yield* Effect.acquireRelease(Effect.sync(endTurn), () => Effect.sync(() => clearImmediate(next)))
+  return {
+    clock: passing({ ...settable(inner).clock, monotonicTimeNanosUnsafe }),
+    looks: () => looks,
+    mostInTurn: () => mostInTurn
+  }
+})

@@ -8,9 +8,6 @@ import type { Instant } from "../../domain/Ids.ts"
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 
-/** How long commands are decided, or resumed, before others have their turn, in milliseconds. */
-export const turnMs = 5
-
 export class LedgerClock extends Context.Service<
   LedgerClock,
   {

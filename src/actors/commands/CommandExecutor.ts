@@ -15,11 +15,12 @@ import { destinationInState } from "../../domain/DecideHolds.ts"
 import { InvalidCommand, Unavailable } from "../../domain/Errors.ts"
 import { hashCommand } from "../../domain/HashChain.ts"
 import type { AccountId } from "../../domain/Ids.ts"
+import { turnMs } from "../../infra/config/Elapsed.ts"
 import { LedgerConfig, type LedgerLimits } from "../../infra/config/LedgerConfig.ts"
 import { AccountRegistry } from "../accounts/AccountRegistry.ts"
 import { AcquireAccounts, type Acquired } from "../accounts/AcquireAccounts.ts"
 import type { KeptOrder, Placed } from "../accounts/KeptOrder.ts"
-import { LedgerClock, turnMs } from "../accounts/LedgerClock.ts"
+import { LedgerClock } from "../accounts/LedgerClock.ts"
 import {
   type AccountActor,
   type CommandExit,

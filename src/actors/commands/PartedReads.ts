@@ -3,10 +3,11 @@
  * for as long as a command waits for it.
  */
 import { Effect, Latch, Result } from "effect"
+import { turnMs } from "../../infra/config/Elapsed.ts"
 import type { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { PartSize } from "../../infra/eventstore/PartSize.ts"
 import { goesOn } from "../../infra/telemetry/GoesOn.ts"
-import { LedgerClock, turnMs } from "../accounts/LedgerClock.ts"
+import { LedgerClock } from "../accounts/LedgerClock.ts"
 
 const retryMs = 200
 

@@ -6,7 +6,7 @@ import type { Caller } from "../../access/Tokens.ts"
 import { isInVain } from "../../actors/commands/BatchUnderWay.ts"
 import { type CommandError, InvalidCommand, Unavailable } from "../../domain/Errors.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
-import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
+import { elapsedMsUnsafe, makeTurns, mapInTurns, type Turns } from "../../infra/config/Elapsed.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { commandRoutes, locationOf, ReceiptBody } from "../api/CommandRoutes.ts"
 import { CurrentCaller } from "../api/LedgerHttpApi.ts"
@@ -76,16 +76,29 @@ const parseLine = (line: string, bytesMax: number): Result.Result<unknown, Inval
     : Result.flatMap(parseJson(line), (value) => commandOf(value, {}, {}))
 }
 
-/** Those of a text that are not blank, one at a time: many short ones held together would take far more memory than their text. */
+/** Of a text, one at a time: many short ones held together would take far more memory than their text. */
 function* linesOf(text: string): Generator<string> {
   let from = 0
   while (from < text.length) {
     const end = text.indexOf("\n", from)
     const line = text.slice(from, end < 0 ? text.length : end)
-    if (line.trim() !== "") yield line
+    yield line
     from += line.length + 1
   }
 }
+
+/** The next lines that are not blank, so many at most; none at the end. */
+const takeSome = Effect.fnUntraced(function* (lines: Generator<string>, max: number, turns: Turns) {
+  const taken: Array<string> = []
+  while (taken.length < max) {
+    const turn = turns()
+    if (turn !== undefined) yield* turn
+    const { done, value } = lines.next()
+    if (done === true) break
+    if (value.trim() !== "") taken.push(value)
+  }
+  return taken
+})
 
 /** What is known of a batch behind some of its lines. */
 interface BatchProgress {
@@ -119,17 +132,23 @@ interface BatchLimits {
   readonly clock: Clock.Clock
 }
 
+/** How one batch is sent. */
+interface BatchOptions extends BatchLimits {
+  /** Those of the whole batch: reading its lines and printing the results takes as long as its client made them. */
+  readonly turns: Turns
+}
+
 /** The results of some lines. The commands of faulty lines are not sent, but count against the caller's rate as those of others do. */
 const sendLines = Effect.fnUntraced(
   function* (
     guarded: GuardedLedger,
     caller: Caller,
     lines: ReadonlyArray<string>,
-    { bodyBytesMax, commandDeadlineMs, clock }: BatchLimits,
+    { bodyBytesMax, commandDeadlineMs, clock, turns }: BatchOptions,
     before: BatchProgress,
     callsAdmitted: number
   ) {
-    const parsed = lines.map((line) => parseLine(line, bodyBytesMax))
+    const parsed = yield* mapInTurns(lines, (line) => parseLine(line, bodyBytesMax), turns)
     const commands = parsed.filter(Result.isSuccess).map(({ success }) => success)
     const faulty = lines.length - commands.length
     const sentAtMs = elapsedMsUnsafe(clock)
@@ -147,7 +166,7 @@ const sendLines = Effect.fnUntraced(
     // together had none for as long: further lines would wait as long again.
     const isStopped = all.some(isIndeterminate) || (waitedMs >= commandDeadlineMs && all.some(isUnavailable))
     return {
-      printed: all.map(printResult),
+      printed: yield* mapInTurns(all, printResult, turns),
       stopped: isStopped ? behindUnknown : undefined,
       waitedMs: isInVain(results) ? waitedMs : 0
     }
@@ -162,28 +181,26 @@ const sendLines = Effect.fnUntraced(
 
 /** The results of all lines, so many at a time as are dispatched together. */
 const sendInOrder = (guarded: GuardedLedger, caller: Caller, text: string, limits: BatchLimits) =>
-  Stream.fromIterable(linesOf(text)).pipe(
-    Stream.grouped(limits.batchMax),
-    Stream.mapAccumEffect(
-      // The request itself was one call.
-      (): BatchProgress & { readonly callsAdmitted: number } => ({
-        stopped: undefined,
-        waitedMs: 0,
-        callsAdmitted: 1
-      }),
-      ({ callsAdmitted, ...before }, some) => {
+  Stream.suspend(() => {
+    const turns = makeTurns(limits.clock)
+    const lines = linesOf(text)
+    // The request itself was one call.
+    let callsAdmitted = 1
+    const first: BatchProgress = { stopped: undefined, waitedMs: 0 }
+    return Stream.unfold(
+      first,
+      Effect.fnUntraced(function* (before) {
+        const some = yield* takeSome(lines, limits.batchMax, turns)
+        if (some.length === 0) return undefined
         const { stopped } = before
-        const sent: Effect.Effect<LineResults> =
-          stopped === undefined
-            ? sendLines(guarded, caller, some, limits, before, callsAdmitted)
-            : Effect.succeed({ ...before, printed: some.map(() => stopped) })
-        return Effect.map(
-          sent,
-          ({ printed, ...after }) => [{ ...after, callsAdmitted: 0 }, [printed]] as const
-        )
-      }
+        if (stopped !== undefined) return [some.map(() => stopped), before] as const
+        const options = { ...limits, turns }
+        const { printed, ...after } = yield* sendLines(guarded, caller, some, options, before, callsAdmitted)
+        callsAdmitted = 0
+        return [printed, after] as const
+      })
     )
-  )
+  })
 
 /** Headers that stand for a field of the one command of a request. */
 const ofOneCommand = [

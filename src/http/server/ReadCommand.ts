@@ -53,9 +53,9 @@ const fieldsBeside = (
  * another body under the same key is refused. The derived id itself says what is so already.
  */
 const withoutDerivedId = (command: Fields): Result.Result<Fields, InvalidCommand> => {
+  if (command._tag !== "Reverse" || command.commandId === undefined) return Result.succeed(command)
   const { commandId, ...others } = command
-  const { _tag, n = 1, original } = others
-  if (_tag !== "Reverse" || commandId === undefined) return Result.succeed(command)
+  const { n = 1, original } = others
   // What is wrong with these is told by the ledger.
   if (typeof original !== "string" || typeof n !== "number") return Result.succeed(others)
   const derived = reversalIdOf(original as CommandId, n) // not checked yet
@@ -80,6 +80,7 @@ export const commandOf = (
         : []
     )
     if (faults.length > 0) return Result.fail(new InvalidCommand({ faults }))
+    if (beside.length === 0) return withoutDerivedId(body)
     const named = Object.fromEntries(beside.map(([field, value]) => [field, value]))
     return withoutDerivedId({ ...body, ...named })
   })
