@@ -389,6 +389,9 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
         const { url, port } = yield* openWebSocket({ tokens })
         const plain = yield* Effect.promise(() => fetch(`http://127.0.0.1:${port}/rpc`))
         assert.strictEqual(plain.status, 426)
+        assert.strictEqual(plain.headers.get("upgrade"), "websocket")
+        assert.strictEqual(plain.headers.get("content-type"), "application/problem+json")
+        assert.deepInclude(yield* Effect.promise(() => plain.json()), { type: "about:blank", status: 426 })
         const ask = Effect.fnUntraced(function* (headers: Readonly<Record<string, string>>) {
           const socket = yield* Socket.makeWebSocket(url, { headers })
           const writer = yield* socket.writer

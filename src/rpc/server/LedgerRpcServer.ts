@@ -2,6 +2,7 @@
  * The listeners at which peers call a running ledger: TCP (or TLS), and a WebSocket of the node's HTTP server. At the end of a
  * listener the calls under way are answered first.
  */
+import { STATUS_CODES } from "node:http"
 import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
 import { Effect, Layer, Option } from "effect"
@@ -82,6 +83,19 @@ export const layerTcp = (settings: Pick<RpcSettings, "host" | "port" | "format" 
   ).pipe(Layer.provide(calls(settings.format)), Layer.provideMerge(socketServer))
 }
 
+/** A problem document like those of the API beside it, of which there is no more to say than its status does (RFC 9457, 4.2.1). */
+const refusal = (status: 403 | 426, detail: string, headers: Readonly<Record<string, string>> = {}) =>
+  HttpServerResponse.text(
+    JSON.stringify({ type: "about:blank", title: STATUS_CODES[status] ?? "", status, detail }),
+    { status, contentType: "application/problem+json", headers: { "cache-control": "no-store", ...headers } }
+  )
+
+/** What the client has to ask for (RFC 9110, 15.5.22), on a connection of its own. */
+const upgradeRequired = refusal(426, "this is a WebSocket", {
+  connection: "upgrade, close",
+  upgrade: "websocket"
+})
+
 /** `GET /rpc` of the node's HTTP server, upgraded to a WebSocket that speaks NDJSON. */
 export const layerWebSocket = Layer.effectDiscard(
   Effect.gen(function* () {
@@ -93,11 +107,10 @@ export const layerWebSocket = Layer.effectDiscard(
       "/rpc",
       Effect.gen(function* () {
         const request = yield* HttpServerRequest.HttpServerRequest
-        if (request.headers.upgrade?.toLowerCase() !== "websocket")
-          return HttpServerResponse.text("this is a WebSocket\n", { status: 426 })
+        if (request.headers.upgrade?.toLowerCase() !== "websocket") return upgradeRequired
         // Any page that the machine's user looks at could open a socket to loopback, and needs no token there.
         if (!authenticator.isGuarded && request.headers.origin !== undefined)
-          return HttpServerResponse.text("no browsers where no tokens are asked for\n", { status: 403 })
+          return refusal(403, "no browsers where no tokens are asked for")
         const socket = yield* request.upgrade
         yield* serve(socket, {
           peer: peerOf(request.remoteAddress),
