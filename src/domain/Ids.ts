@@ -49,7 +49,7 @@ export type AccountOrContra = AccountId | ContraId
 /** Whether it lies outside of the books. Ids were checked when they came in. */
 export const isContra = (id: AccountOrContra): id is ContraId => id.startsWith(externalPrefix)
 
-const commandIdMessage = "must be 1 to 128 characters of A-Z a-z 0-9 _ : - . / @ = +"
+export const commandIdMessage = "must be 1 to 128 characters of A-Z a-z 0-9 _ : - . / @ = +"
 
 /**
  * Chosen by the client; names one command for ever (I4): 1-128 of `[A-Za-z0-9_:-./@=+]`, so that a payment reference, a UUID or a

@@ -13,7 +13,7 @@ const dateTime =
 const epochMillis = /^\d{12,15}$/
 
 export const instantForms =
-  "2026-03-02T09:15:00Z, the same with an offset (+01:00), 2026-03-02 (midnight UTC), or epoch milliseconds"
+  "2026-03-02T09:15:00Z, the same with an offset (+01:00), 2026-03-02 (midnight UTC), or 12 to 15 digits of epoch milliseconds"
 
 /**
  * Epoch milliseconds of RFC 3339 with a zone (seconds may be left out), of a date alone (that day's midnight UTC), or of

@@ -397,7 +397,7 @@ layer(memoryLedger, { excludeTestServices: true })("a command over HTTP", (it) =
           ["2026-03-02T09:15", /^has no time zone: add Z/],
           ["2016-12-31T23:59:60Z", /^is no time of a day/],
           ["0000-01-01", /^is outside of the ledger's time/],
-          ["17", /^is no instant: write 2026-03-02T09:15:00Z/],
+          ["17", /^is no instant: write 2026-03-02T09:15:00Z.*, or 12 to 15 digits of epoch milliseconds$/],
           [null, /^is no instant: write 2026-03-02T09:15:00Z/],
           [17.5, /^must be epoch milliseconds, a whole number$/]
         ]
@@ -943,6 +943,71 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
   )
 
   it.effect(
+    "is told where its fault is: in a parameter that stands twice, one of another route, or a header",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const send = yield* sendInMemory()
+          const { account, readToken } = yield* funded()
+          const of = `/v1/accounts/${account}`
+          const withToken = { "chronicle-read-token": readToken }
+          const [none, stray] = ["is no parameter: this route takes none", "is not taken by this route"]
+          const stream = { accept: "text/event-stream" }
+          const cases: ReadonlyArray<
+            readonly [path: string, headers: Readonly<Record<string, string>>, detail: string]
+          > = [
+            [`${of}?version=1&version=2`, {}, "version: must be there once"],
+            [`${of}?consistency=strong&consistency=strong`, {}, "consistency: must be there once"],
+            [`${of}/statement?limit=1&limit=1`, {}, "limit: must be there once"],
+            [`${of}/events?after=1&after=1`, {}, "after: must be there once"],
+            ["/v1/accounts?prefix=a&prefix=b", {}, "prefix: must be there once"],
+            ["/v1/verify?account=a&account=a", {}, "account: must be there once"],
+            ["/v1/stats?x=1", {}, `x: ${none}`],
+            ["/v1/contra-balances?prefix=x", {}, `prefix: ${none}`],
+            ["/v1/stats", withToken, `Chronicle-Read-Token: ${stray}`],
+            ["/v1/trial-balance", withToken, `Chronicle-Read-Token: ${stray}`],
+            ["/v1/trial-balance?knownAt=2026-01-01", withToken, `Chronicle-Read-Token: ${stray}`],
+            ["/v1/feed", { "last-event-id": "!" }, "Last-Event-ID: is no cursor of a subscription"],
+            ["/v1/feed?after=!", {}, "after: is no cursor of a subscription"],
+            [
+              `${of}/events`,
+              { ...stream, "last-event-id": "x" },
+              "Last-Event-ID: must be the version of an event"
+            ]
+          ]
+          for (const [path, headers, detail] of cases) {
+            const { status, body } = yield* read(send(path, { headers }))
+            assert.deepEqual([status, body.detail], [400, detail], path)
+          }
+          // Beyond the account's last event, by either name.
+          for (const [query, headers, name] of [
+            ["", { ...stream, "last-event-id": "9999" }, "Last-Event-ID"],
+            ["?after=9999", stream, "after"],
+            ["?after=9999999999999999", stream, "after"]
+          ] as const) {
+            const { status, body } = yield* read(send(`${of}/events${query}`, { headers }))
+            const [fault] = body.faults as ReadonlyArray<{ readonly path: ReadonlyArray<string> }>
+            assert.deepEqual([status, fault?.path], [400, [name]], name)
+          }
+          const both = yield* read(send(`${of}?version=1&consistency=strong`))
+          assert.include(String(both.body.detail), "does not go together with the other parameters")
+          const json = { amount: "1" }
+          for (const key of ["a, b", ""]) {
+            const { status, body } = yield* read(
+              send(`${of}/deposits`, { json, headers: { "idempotency-key": key } })
+            )
+            const [fault] = body.faults as ReadonlyArray<{ readonly path: ReadonlyArray<string> }>
+            assert.deepEqual([status, fault?.path], [400, ["Idempotency-Key"]], key)
+            assert.match(
+              String(body.detail),
+              /^Idempotency-Key: must be there once, and must be 1 to 128 characters/
+            )
+          }
+        })
+      )
+  )
+
+  it.effect(
     "for the events of an account gets a stream where it asks for one by name, in any case and with a weight",
     () =>
       Effect.scoped(
@@ -994,6 +1059,12 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
           [coded.status, coded.body.detail],
           [415, "the content-type must be application/json, without a content-encoding"]
         )
+        const inChunks = { "transfer-encoding": "gzip, chunked" }
+        const packed = yield* read(send("/v1/accounts", { json, headers: inChunks }))
+        assert.deepEqual(
+          [packed.status, packed.body.detail],
+          [415, "the content-type must be application/json, without a transfer-encoding other than chunked"]
+        )
         const plain = yield* read(send("/v1/accounts", { json, headers: { "content-encoding": "identity" } }))
         assert.strictEqual(plain.status, 201)
       })
@@ -1034,8 +1105,20 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
               `${method} /${path}`
             )
           }
-        const bad = yield* read(send("/v1/accounts/a%20b"))
-        assert.deepEqual([bad.status, bad.body.type], [400, "/docs#InvalidCommand"])
+        const long = "a".repeat(10_000)
+        for (const [path, method, param] of [
+          ["/v1/accounts/a%20b", "GET", "account"],
+          ["/v1/accounts/%zz", "GET", "account"],
+          ["/v1/accounts/%", "GET", "account"],
+          ["/v1/accounts/%ff/statement", "GET", "account"],
+          [`/v1/accounts/${long}`, "GET", "account"],
+          [`/v1/accounts/a/holds/${long}/capture`, "POST", "hold"],
+          ["/v1/commands/%zz", "GET", "commandId"]
+        ] as const) {
+          const { status, body } = yield* read(send(path, { method }))
+          const [fault] = body.faults as ReadonlyArray<{ readonly path: ReadonlyArray<string> }>
+          assert.deepEqual([status, fault?.path], [400, [param]], path.slice(0, 40))
+        }
       })
     )
   )

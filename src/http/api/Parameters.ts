@@ -74,13 +74,32 @@ export const querySchemaOf = (queries: ReadonlyArray<AnyQuery>): Readonly<Record
   return schemas
 }
 
+/** The parameters of all queries of one path that may be there several times. */
+export const repeatedOf = (queries: ReadonlyArray<AnyQuery>): ReadonlySet<string> =>
+  new Set(
+    queries.flatMap((query) =>
+      parametersOf(query).flatMap(([name, schema]) => (SchemaAST.isArrays(givenOf(schema).ast) ? [name] : []))
+    )
+  )
+
 /** Parameters by their decoded values. */
 type Given = Readonly<Record<string, unknown>>
 
+/** The names of what a query is given, the read token of the header among them. */
+const takenBy = (query: AnyQuery): ReadonlySet<string> => {
+  const taken = new Set([...parametersOf(query).map(([name]) => name), ...Object.keys(query.http.chosenBy)])
+  return "readToken" in query.fields ? taken.add("readToken") : taken
+}
+
+/** What is given that no query of a path takes. */
+export const strayOf = (queries: ReadonlyArray<AnyQuery>, given: Given): ReadonlyArray<string> => {
+  const taken = new Set(queries.flatMap((query) => [...takenBy(query)]))
+  return Object.keys(given).filter((name) => !taken.has(name))
+}
+
 const isChosen = (query: AnyQuery, given: Given): boolean => {
   const { chosenBy } = query.http
-  const taken = new Set([...parametersOf(query).map(([name]) => name), ...Object.keys(chosenBy)])
-  if ("readToken" in query.fields) taken.add("readToken")
+  const taken = takenBy(query)
   return (
     Object.keys(given).every((name) => taken.has(name)) &&
     Object.keys(chosenBy).every((name) => given[name] === chosenBy[name])

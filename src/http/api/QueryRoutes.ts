@@ -8,7 +8,7 @@ import { AskedCommand } from "../../domain/Command.ts"
 import { HistoryEntry } from "../../domain/Views.ts"
 import { subjects } from "../../LedgerQueries.ts"
 import { type AnyQuery, type QueryName, queryEntries } from "../../QueryMethods.ts"
-import { entityTagsFormat, parametersOf, querySchemaOf, readTokenFormat } from "./Parameters.ts"
+import { entityTagsFormat, parametersOf, querySchemaOf, readTokenFormat, repeatedOf } from "./Parameters.ts"
 import { queryProblems } from "./Problems.ts"
 
 interface NamedQuery {
@@ -56,6 +56,18 @@ const makeRoutes = (): ReadonlyArray<QueryRoute> => {
 }
 
 export const queryRoutes = makeRoutes()
+
+/** By the identifier of each route that takes parameters which of them it takes, and which it takes several times. */
+export const parametersOfRoutes: ReadonlyMap<
+  string,
+  { readonly taken: ReadonlySet<string>; readonly repeated: ReadonlySet<string> }
+> = new Map(
+  queryRoutes.flatMap(({ identifier, queries }) => {
+    const all = queries.map(({ query }) => query)
+    const taken = new Set(Object.keys(querySchemaOf(all)))
+    return taken.size === 0 ? [] : [[identifier, { taken, repeated: repeatedOf(all) }] as const]
+  })
+)
 
 /** The value of an answer that may be none, which over HTTP is 404; the answer itself where it cannot. */
 export const foundOf = (answer: Schema.Top): { readonly found: Schema.Top; readonly isOption: boolean } => {

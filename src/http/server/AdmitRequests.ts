@@ -13,6 +13,7 @@ import { Forbidden, InvalidCommand, Overloaded, Unavailable } from "../../domain
 import { refuse } from "../../domain/StrictDecoding.ts"
 import { Admission, CurrentCaller, scopeOf } from "../api/LedgerHttpApi.ts"
 import type { RequestError } from "../api/Problems.ts"
+import { parametersOfRoutes } from "../api/QueryRoutes.ts"
 import { webPageFault } from "../WebPages.ts"
 import { HttpConnections } from "./HttpConnections.ts"
 import { HttpConfig } from "./HttpLimits.ts"
@@ -32,20 +33,26 @@ const invalidParameter = ({ kind, cause }: HttpApiError.HttpApiSchemaError): Req
 
 /**
  * A misspelt parameter would change what is asked for; the parameters of routes that take some are checked by their schema, which
- * tells every fault.
+ * tells every fault but this: that one stands twice, which it takes for a value of another kind.
  */
 const faultOfParameters = (
   parameters: Readonly<Record<string, string | ReadonlyArray<string>>>,
-  takesSome: boolean
+  route: string
 ): InvalidCommand | undefined => {
   const names = Object.keys(parameters)
   const [name] = names
   if (name === undefined) return undefined
-  if (!takesSome) return InvalidCommand.at(name.slice(0, 64), "is no parameter: this route takes none")
+  const known = parametersOfRoutes.get(route)
+  if (known === undefined)
+    return InvalidCommand.at(name.slice(0, 64), "is no parameter: this route takes none")
   const count = names.reduce((sum, one) => sum + [parameters[one] ?? []].flat().length, 0)
-  return count > parametersMax
-    ? InvalidCommand.at("query", `has ${count} parameters, at most ${parametersMax} are read`)
-    : undefined
+  if (count > parametersMax)
+    return InvalidCommand.at("query", `has ${count} parameters, at most ${parametersMax} are read`)
+  const { repeated, taken } = known
+  const twice = names.filter((one) => Array.isArray(parameters[one]) && taken.has(one) && !repeated.has(one))
+  return twice.length === 0
+    ? undefined
+    : new InvalidCommand({ faults: twice.map((one) => ({ path: [one], message: "must be there once" })) })
 }
 
 export const layer: Layer.Layer<Admission, never, Authenticator | RefusalLog | HttpConnections> =
@@ -100,7 +107,7 @@ export const layer: Layer.Layer<Admission, never, Authenticator | RefusalLog | H
         const admitted = admit(request, scopeOf(endpoint))
         if (Result.isFailure(admitted)) return yield* refused(request, endpoint.identifier, admitted.failure)
         const parameters = yield* HttpServerRequest.ParsedSearchParams
-        const fault = faultOfParameters(parameters, endpoint.query !== undefined)
+        const fault = faultOfParameters(parameters, endpoint.identifier)
         if (fault !== undefined) return problemResponse(fault)
         return yield* Effect.provideService(handle, CurrentCaller, admitted.success)
       })

@@ -37,23 +37,36 @@ const membersOfValue = (value: unknown): number => {
 
 const behindKey = /[ \t\r\n]*:/y
 
-/** The first key that stands twice in one object. */
-const firstTwice = (text: string): string | undefined => {
-  // The keys of each open object; none of an array.
-  const open: Array<Set<string> | undefined> = []
+/** Keys of a path that are told: a text may nest as deep as it is long. */
+const pathMax = 100
+
+/** An object or array that is not ended yet. */
+interface Open {
+  /** The keys so far; none of an array. */
+  readonly keys: Set<string> | undefined
+  /** The key or index of what is read. */
+  at: string | number
+}
+
+/** The path of the first key that stands twice in one object. */
+const firstTwice = (text: string): ReadonlyArray<string> | undefined => {
+  const open: Array<Open> = []
   for (let at = 0; at < text.length; at++) {
     const char = text[at]
-    if (char === "{") open.push(new Set())
-    else if (char === "[") open.push(undefined)
+    const inner = open.at(-1)
+    if (char === "{") open.push({ keys: new Set(), at: "" })
+    else if (char === "[") open.push({ keys: undefined, at: 0 })
     else if (char === "}" || char === "]") open.pop()
+    else if (char === "," && typeof inner?.at === "number") inner.at++
     else if (char === '"') {
       const end = endOfString(text, at)
       behindKey.lastIndex = end + 1
       if (behindKey.test(text)) {
         const key = String(JSON.parse(text.slice(at, end + 1)))
-        const keys = open.at(-1)
-        if (keys?.has(key) === true) return key
-        keys?.add(key)
+        if (inner?.keys === undefined) throw new Error("a key stands in no object")
+        inner.at = key
+        if (inner.keys.has(key)) return open.slice(0, pathMax).map((one) => String(one.at))
+        inner.keys.add(key)
       }
       at = end
     }
@@ -61,6 +74,6 @@ const firstTwice = (text: string): string | undefined => {
   return undefined
 }
 
-/** `value` is what the text, which is JSON, was read as. Undefined where each key is there once. */
-export const duplicateKeyOf = (text: string, value: unknown): string | undefined =>
+/** Its path. `value` is what the text, which is JSON, was read as. Undefined where each key is there once. */
+export const duplicateKeyOf = (text: string, value: unknown): ReadonlyArray<string> | undefined =>
   membersOfText(text) === membersOfValue(value) ? undefined : firstTwice(text)

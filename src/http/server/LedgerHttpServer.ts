@@ -5,10 +5,11 @@
 import { createServer, type IncomingMessage, type Server } from "node:http"
 import { createServer as createTlsServer } from "node:https"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { Cause, Data, Duration, Effect, Layer, Redacted } from "effect"
+import { Cause, Data, Duration, Effect, Layer, Redacted, Result } from "effect"
 import { HttpRouter, type HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { Authenticator } from "../../access/Authenticator.ts"
+import { InvalidCommand } from "../../domain/Errors.ts"
 import { listenBacklog } from "../../infra/config/Backlog.ts"
 import { LedgerHttpApi } from "../api/LedgerHttpApi.ts"
 import { openApiDocument } from "../api/OpenApiDocument.ts"
@@ -31,22 +32,40 @@ const secured = (response: HttpServerResponse.HttpServerResponse): HttpServerRes
 const routes = Object.values(LedgerHttpApi.groups).flatMap(({ endpoints }) =>
   Object.values(endpoints).map(({ method, path }) => ({
     method,
-    pattern: new RegExp(`^${path.replaceAll(/:\w+/g, "[^/]+")}$`, "i")
+    pattern: new RegExp(`^${path.replaceAll(/:(\w+)/g, "(?<$1>[^/]+)")}$`, "i")
   }))
 )
 /** Paths that are read alone and are not of the API; those of the node's other doors among them. */
 const pages = /^\/(openapi\.json|docs|health|ready|ready\/commands|metrics|rpc|console|console\/.*)$/i
 
+/** A command id has 128 characters, each of which may be encoded in three. */
+const maxParamLength = 512
+
+/** Why the router takes no part of a path for a parameter of the route that the path is of. */
+const faultOfPath = (params: Readonly<Record<string, string>>): InvalidCommand | undefined => {
+  for (const [name, text] of Object.entries(params)) {
+    if (Result.isFailure(Result.try(() => decodeURIComponent(text))))
+      return InvalidCommand.at(name, "must be UTF-8, percent-encoded")
+    if (text.length > maxParamLength)
+      return InvalidCommand.at(name, `has ${text.length} characters, more than any id`)
+  }
+  return undefined
+}
+
 const notFound = ({ method, url }: HttpServerRequest.HttpServerRequest) => {
   const [asked = ""] = url.split(/[?;]/)
   // As the router takes it, to which one slash is as good as two, and none at the end as good as one.
   const path = asked.replaceAll(/\/+/g, "/").replace(/(.)\/$/, "$1")
-  const known = routes.filter(({ pattern }) => pattern.test(path)).map((one) => one.method)
+  const matching = routes.filter(({ pattern }) => pattern.test(path))
+  const known = matching.map((one) => one.method)
   const allowed = pages.test(path) ? ["GET"] : [...new Set(known)]
   const withHead = allowed.includes("GET") ? [...allowed, "HEAD"] : allowed
-  return allowed.length === 0 || withHead.includes(method)
-    ? new NotFound({ what: `route ${asked.slice(0, 128)}` })
-    : new MethodNotAllowed({ allowed: withHead })
+  if (allowed.length > 0 && !withHead.includes(method)) return new MethodNotAllowed({ allowed: withHead })
+  for (const { pattern } of matching) {
+    const fault = faultOfPath(pattern.exec(path)?.groups ?? {})
+    if (fault !== undefined) return fault
+  }
+  return new NotFound({ what: `route ${asked.slice(0, 128)}` })
 }
 
 const isRouteNotFound = (error: unknown): boolean =>
@@ -172,8 +191,7 @@ export const layer = <R>(
       HttpRouter.serve(Layer.mergeAll(api, further), {
         disableLogger: true,
         disableListenLog: true,
-        // A command id has 128 characters, each of which may be encoded in three.
-        routerConfig: { maxParamLength: 512 }
+        routerConfig: { maxParamLength }
       })
     ),
     Layer.provide(listening(settings, websocketBytesMax)),

@@ -10,7 +10,7 @@ import { printToken } from "../../domain/Receipt.ts"
 import { AccountView, HistoryEntry } from "../../domain/Views.ts"
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { CurrentCaller } from "../api/LedgerHttpApi.ts"
-import { chooseQuery, parameterPath, parameterWords } from "../api/Parameters.ts"
+import { chooseQuery, parameterPath, parameterWords, strayOf } from "../api/Parameters.ts"
 import { NotFound, type RequestError } from "../api/Problems.ts"
 import { foundOf, hasETag, isFollowed, type QueryRoute, queryRoutes } from "../api/QueryRoutes.ts"
 import { entityTagOf, isKnown } from "./EntityTags.ts"
@@ -29,14 +29,21 @@ const givenOf = (query: Fields, headers: Readonly<Record<string, string | undefi
   return readToken === undefined ? given : { ...given, readToken }
 }
 
-/** No query of this path takes all of the parameters together. */
-const contradiction = (given: Fields) =>
-  new InvalidCommand({
-    faults: Object.keys(given).map((name) => ({
+/** No query of this path takes all that is given together: some of it none of them does, or not with the rest. */
+const contradiction = ({ queries }: QueryRoute, given: Fields) => {
+  const stray = strayOf(
+    queries.map(({ query }) => query),
+    given
+  )
+  const message =
+    stray.length > 0 ? "is not taken by this route" : "does not go together with the other parameters"
+  return new InvalidCommand({
+    faults: (stray.length > 0 ? stray : Object.keys(given)).map((name) => ({
       path: parameterPath([name]),
-      message: "does not go together with the other parameters"
+      message
     }))
   })
+}
 
 /** The faults of options as faults of the parameters that they came from. */
 const inWordsOfParameters = (error: RequestError): RequestError =>
@@ -164,7 +171,7 @@ const answerOnce = (guarded: GuardedLedger, route: QueryRoute) =>
   Effect.fnUntraced(function* (caller: Caller, params: Fields, given: Fields) {
     const request = yield* HttpServerRequest.HttpServerRequest
     const choice = chooseQuery(route.queries, given)
-    if (choice === undefined) return yield* contradiction(given)
+    if (choice === undefined) return yield* contradiction(route, given)
     const { name } = choice.chosen
     const payload = { ...route.emptyIds, ...params, ...choice.options }
     const isEmpty = Object.keys(payload).length === 0
@@ -186,6 +193,20 @@ const takesEvents = (accept = ""): boolean =>
 /** Where a stream goes on: the id of the last event that the client received, or a parameter. */
 const afterOf = (given: Fields, headers: Readonly<Record<string, string | undefined>>): unknown =>
   headers["last-event-id"] ?? given.after
+
+/** The faults of where a stream goes on as those of the header, where that said so. */
+const inWordsOfHeader = (
+  error: RequestError,
+  headers: Readonly<Record<string, string | undefined>>
+): RequestError =>
+  error._tag === "InvalidCommand" && headers["last-event-id"] !== undefined
+    ? new InvalidCommand({
+        faults: error.faults.map(({ path, message }) => ({
+          path: path[0] === "after" ? ["Last-Event-ID", ...path.slice(1)] : path,
+          message
+        }))
+      })
+    : error
 
 const followAll = (
   guarded: GuardedLedger,
@@ -211,17 +232,17 @@ const followAll = (
 const encodeEntry = Schema.encodeSync(Schema.toCodecJson(HistoryEntry))
 const printEntry = makePrintEvent((entry: HistoryEntry) => [String(entry.version), encodeEntry(entry)])
 
-const followAccount = (guarded: GuardedLedger, send: EventStream, followMs: number) =>
+const followAccount = (guarded: GuardedLedger, send: EventStream, followMs: number, route: QueryRoute) =>
   Effect.fnUntraced(function* (caller: Caller, params: Fields, given: Fields) {
     const { headers } = yield* HttpServerRequest.HttpServerRequest
     if (given.limit !== undefined)
       return yield* InvalidCommand.at("limit", "is not of a stream, which has no end")
     // As of the same path without a stream: events come from the log, which needs no waiting for.
-    if (given.readToken !== undefined) return yield* contradiction(given)
+    if (given.readToken !== undefined) return yield* contradiction(route, given)
     const text = String(afterOf(given, headers) ?? 0)
     const after = Number(text)
     if (!/^\d+$/.test(text) || !Number.isSafeInteger(after))
-      return yield* InvalidCommand.at("Last-Event-ID", "must be the version of an event")
+      return yield* InvalidCommand.at("after", "must be the version of an event")
     const events = guarded.events(caller, { account: String(params.account), after, followMs })
     return yield* send(caller, Effect.succeed({ events }), (entry) => printEntry(entry, undefined))
   })
@@ -238,17 +259,19 @@ const makeHandle = Effect.gen(function* () {
   return (route: QueryRoute): Handle => {
     const once = answerOnce(guarded, route)
     const all = followAll(guarded, send, printerOf, endOfLog, route)
-    const account = followAccount(guarded, send, followMs)
+    const account = followAccount(guarded, send, followMs, route)
     return (query: Fields) =>
       Effect.gen(function* () {
         const { headers } = yield* HttpServerRequest.HttpServerRequest
         const caller = yield* CurrentCaller
         const { params } = yield* HttpRouter.RouteContext
         const given = givenOf(query, headers)
-        if (route.isStream) return yield* all(caller, given)
-        return yield* isFollowed(route.name) && takesEvents(headers.accept)
-          ? account(caller, params, given)
-          : once(caller, params, given)
+        const isStream = route.isStream || (isFollowed(route.name) && takesEvents(headers.accept))
+        if (!isStream) return yield* once(caller, params, given)
+        return yield* Effect.mapError(
+          route.isStream ? all(caller, given) : account(caller, params, given),
+          (error) => inWordsOfHeader(error, headers)
+        )
       }).pipe(Effect.catch((error) => Effect.succeed(problemResponse(inWordsOfParameters(error)))))
   }
 })

@@ -2,9 +2,9 @@
  * Makes a command of what a request says: its body, the parameters of its path, and the headers that stand for fields. What a request
  * says twice must be the same.
  */
-import { Result } from "effect"
+import { Result, Schema } from "effect"
 import { InvalidCommand } from "../../domain/Errors.ts"
-import type { CommandId } from "../../domain/Ids.ts"
+import { CommandId, commandIdMessage } from "../../domain/Ids.ts"
 import { reversalIdOf } from "../../domain/Original.ts"
 import { duplicateKeyOf } from "./DuplicateKeys.ts"
 import { expectedVersionOf } from "./EntityTags.ts"
@@ -18,15 +18,17 @@ export const parseJson = (text: string): Result.Result<unknown, InvalidCommand> 
   Result.try((): unknown => JSON.parse(text)).pipe(
     Result.mapError(() => InvalidCommand.at("body", "must be JSON")),
     Result.flatMap((value) => {
-      const key = duplicateKeyOf(text, value)
-      return key === undefined
+      const path = duplicateKeyOf(text, value)
+      return path === undefined
         ? Result.succeed(value)
-        : Result.fail(InvalidCommand.at(key, "stands twice in one object"))
+        : Result.fail(new InvalidCommand({ faults: [{ path, message: "stands twice in one object" }] }))
     })
   )
 
 /** A structured field is quoted, a plain one is not: both are the same key. */
 const unquoted = (key: string): string => key.replace(/^"(.*)"$/, "$1")
+
+const isCommandId = Schema.is(CommandId)
 
 /** What stands for fields of the command outside of the body, each with where it stands. */
 const fieldsBeside = (
@@ -39,7 +41,13 @@ const fieldsBeside = (
     "the path"
   ])
   const key = headers["idempotency-key"]
-  if (key !== undefined) beside.push(["commandId", unquoted(key), "the header Idempotency-Key"])
+  if (key !== undefined) {
+    const commandId = unquoted(key)
+    // Lines of one header come as one, with commas between, which no id has. What an id of the ledger's own (~) is for is told below.
+    if (!isCommandId(commandId) && !commandId.startsWith("~"))
+      return Result.fail(InvalidCommand.at("Idempotency-Key", `must be there once, and ${commandIdMessage}`))
+    beside.push(["commandId", commandId, "the header Idempotency-Key"])
+  }
   const ifMatch = headers["if-match"]
   if (ifMatch === undefined) return Result.succeed(beside)
   return Result.map(expectedVersionOf(ifMatch), (version) => [

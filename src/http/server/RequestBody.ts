@@ -64,6 +64,12 @@ export const readBody = Effect.fnUntraced(function* (
   const coding = headers["content-encoding"]?.trim().toLowerCase() ?? "identity"
   if (coding !== "identity" && coding !== "")
     return yield* new UnsupportedMediaType({ expected: `${mediaType}, without a content-encoding` })
+  // Node takes the chunks apart and leaves what is coded in them as it is (RFC 9112, 6.1).
+  const transfer = headers["transfer-encoding"]?.trim().toLowerCase() ?? "chunked"
+  if (transfer !== "chunked")
+    return yield* new UnsupportedMediaType({
+      expected: `${mediaType}, without a transfer-encoding other than chunked`
+    })
   const announced = Number(headers["content-length"] ?? 0)
   if (announced > bytesMax) return yield* new PayloadTooLarge({ bytesMax })
   // One that comes in chunks announces nothing, and may be long; without both headers there is none (RFC 9112, 6.3).
