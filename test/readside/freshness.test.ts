@@ -1,4 +1,4 @@
-/** Three thousand transfers, each followed at once by a question with its token, over real stores: never stale. */
+/** Ten thousand transfers, each followed at once by a question with its token, over real stores: never stale. */
 import { randomBytes } from "node:crypto"
 import { assert, describe, inject, it } from "@effect/vitest"
 import { Effect, Layer, Option, Redacted } from "effect"
@@ -13,7 +13,7 @@ import { freshReadModel } from "../support/readSides.ts"
 import { openAll } from "../support/steadyLoad.ts"
 
 const accounts = 100
-const transfers = 3_000
+const transfers = 10_000
 const clients = 128
 
 /** As it is served, but with deadlines that a busy machine does not reach. */
@@ -49,7 +49,7 @@ const node = Layer.unwrap(
 
 describe("a question with a read token", () => {
   it.live(
-    "sees its own write, three thousand times under load",
+    "sees its own write, ten thousand times under load",
     () =>
       Effect.gen(function* () {
         const ledger = yield* Ledger
