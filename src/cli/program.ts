@@ -6,7 +6,7 @@
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Cause, Config, Console, Effect, Exit, Layer, Logger, Option, Predicate } from "effect"
+import { Cause, Config, Console, Data, Effect, Exit, Layer, Logger, Option, Predicate } from "effect"
 import { CliConfig, CliError, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
 import packageJson from "../../package.json" with { type: "json" }
 import { HandOver } from "../Bundle.ts"
@@ -160,9 +160,38 @@ const reportLines = (lines: ReadonlyArray<string>): Effect.Effect<void> =>
 
 const stopped = { code: 130 }
 
+const isHelp = (error: unknown): boolean =>
+  CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length === 0
+
+/** The command is done, and stdout did not take all that it had to say. */
+class OutputLost extends Data.TaggedError("OutputLost")<{ readonly reason: string }> {
+  override get message() {
+    return `what was done is not all told, because stdout cannot be written to: ${this.reason}`
+  }
+}
+
+/** What stdout said of the first thing that it did not take. */
+let stdoutFault: NodeJS.ErrnoException | undefined
+
+const noteStdoutFault = (error: NodeJS.ErrnoException): void => {
+  stdoutFault ??= error
+}
+
+/** Waits until stdout has taken all, or said why not. A reader who has seen enough, as `head` has, is no failure. */
+const stdoutWritten = Effect.callback<void, OutputLost>((resume) => {
+  const tell = () => {
+    const isLost = stdoutFault !== undefined && stdoutFault.code !== "EPIPE"
+    resume(isLost ? Effect.fail(new OutputLost({ reason: stdoutFault?.message ?? "" })) : Effect.void)
+  }
+  // What was written before says why it failed within the same turn, and perhaps behind this.
+  process.stdout.write("", () => setImmediate(tell))
+})
+
 const program = Command.run(chronicle, { version: packageJson.version }).pipe(
   Effect.scoped,
   Effect.provide(layerLogs),
+  Effect.catchIf(isHelp, () => Effect.void),
+  Effect.andThen(stdoutWritten),
   Effect.tapCause(report),
   Effect.provide(
     Layer.mergeAll(
@@ -180,6 +209,8 @@ const program = Command.run(chronicle, { version: packageJson.version }).pipe(
 export const run = (handedOver?: () => void): void => {
   // A command goes on to its end where its stderr is closed, as behind `2>&1 | head`, and with it all that it tells of its progress.
   process.stderr.on("error", () => {})
+  // So it does where nobody reads its stdout: it may be moving money. `stdoutWritten` says so at its end.
+  process.stdout.on("error", noteStdoutFault)
   NodeRuntime.runMain(program, {
     disableErrorReporting: true,
     teardown: (exit, onExit) => {
@@ -187,8 +218,7 @@ export const run = (handedOver?: () => void): void => {
       if (Cause.hasInterruptsOnly(exit.cause)) return onExit(stopped.code)
       const error = Cause.squash(exit.cause)
       if (error instanceof HandOver && handedOver !== undefined) return handedOver()
-      const isHelp = CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length === 0
-      return onExit(isHelp ? 0 : isUsageFailure(error) ? 2 : 1)
+      return onExit(isUsageFailure(error) ? 2 : 1)
     }
   })
 }

@@ -34,6 +34,8 @@ export interface Options {
   readonly file?: string
   /** Its stderr is a pipe that is closed at the other end. */
   readonly isUnread?: boolean
+  /** Its stdout: a pipe that is closed at the other end, or this file descriptor, in place of a pipe that is read. */
+  readonly stdout?: "closed" | number
 }
 
 const environment = (given: Readonly<Record<string, string>> = {}) => {
@@ -54,14 +56,15 @@ export const start = Effect.fnUntraced(function* (args: ReadonlyArray<string>, o
       const spawned = spawn(process.execPath, [options.file ?? "src/cli/main.ts", ...args], {
         cwd: root,
         env: environment(options.env),
-        stdio: ["ignore", "pipe", "pipe"]
+        stdio: ["ignore", typeof options.stdout === "number" ? options.stdout : "pipe", "pipe"]
       })
       for (const name of ["stdout", "stderr"] as const) {
-        spawned[name].setEncoding("utf8").on("data", (text: string) => {
+        spawned[name]?.setEncoding("utf8").on("data", (text: string) => {
           written[name] += text
         })
       }
-      if (options.isUnread === true) spawned.stderr.destroy()
+      if (options.isUnread === true) spawned.stderr?.destroy()
+      if (options.stdout === "closed") spawned.stdout?.destroy()
       spawned.once("close", (code, signal) => {
         Deferred.doneUnsafe(done, Effect.succeed({ code, signal, ...written }))
       })
