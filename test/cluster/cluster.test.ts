@@ -82,7 +82,7 @@ const ownsSome = (member: Member) =>
     `${member.name} owns some`,
     Effect.map(
       Effect.filter(accounts, (account) => member.ask<boolean>({ _tag: "Owns", account })),
-      (owned) => owned.length > 5
+      (owned) => owned.length > 2
     )
   )
 
@@ -204,7 +204,7 @@ describe.each(stores)("three nodes", ({ store, url }) => {
         const status = yield* clusterStatus(5_000).pipe(
           // Shards that no account of the tests is in may still be on their way.
           Effect.repeat({ schedule: Schedule.spaced(20), until: ({ unowned }) => unowned.length === 0 }),
-          Effect.timeout("40 seconds"),
+          Effect.timeout("150 seconds"),
           Effect.provide(ClusterRunner.layerClient(Redacted.make(locksUrl))),
           Effect.provideService(ClusterConfig, { ...defaultClusterLimits, ...cluster }),
           Effect.scoped

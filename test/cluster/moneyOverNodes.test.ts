@@ -119,7 +119,7 @@ const sumIs = Effect.fnUntraced(function* (index: number, balance: bigint, accou
 const seeds = Array.from({ length: 6 }, (_, index) => index + 1)
 const total = { balance: 400n * BigInt(seeds.length), accounts: 4 * seeds.length }
 
-layer(world, { timeout: "2 minutes", excludeTestServices: true })("money over two nodes", (it) => {
+layer(world, { timeout: "4 minutes", excludeTestServices: true })("money over two nodes", (it) => {
   it.effect("is answered alike at each door, one by one and as a batch, once and again, to the unit", () =>
     Effect.gen(function* () {
       const { batches, doors } = yield* MoneyWorld
@@ -137,7 +137,7 @@ layer(world, { timeout: "2 minutes", excludeTestServices: true })("money over tw
 
   it.effect("takes effect in one order on each account, whatever is asked at once of both", () =>
     Effect.gen(function* () {
-      const plays = yield* Effect.forEach(seeds, (seed) => playAtOnce(seed, 15), { concurrency: "unbounded" })
+      const plays = yield* Effect.forEach(seeds, (seed) => playAtOnce(seed, 40), { concurrency: "unbounded" })
       const seen = new Set(plays.flatMap((one) => [...one]))
       for (const rare of ["Group GroupRejected", "Reverse accepted", "CaptureHold HoldClosed"])
         assert.include([...seen], rare)

@@ -34,7 +34,7 @@ const onStore = (store: string, url: string) => {
             assert.isAbove(accepted, 0)
             assert.deepStrictEqual(faults, [])
           }),
-        { timeout: 180_000, concurrent: true }
+        { concurrent: true }
       )
     })
   }

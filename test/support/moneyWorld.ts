@@ -110,7 +110,9 @@ const make = Effect.fnUntraced(function* (sumPrefixes: string) {
     CHRONICLE_EVENT_STORE_URL: Redacted.value(eventStoreUrl),
     CHRONICLE_READ_MODEL_URL: Redacted.value(readModelUrl),
     CHRONICLE_NATS_URL: nats.url,
-    CHRONICLE_SUM_PREFIXES: sumPrefixes
+    CHRONICLE_SUM_PREFIXES: sumPrefixes,
+    // Each answer is to be one: on a machine with much to do it may take longer than callers mostly wait.
+    CHRONICLE_COMMAND_DEADLINE_MS: "120000"
   }
   const [first, second] = yield* Effect.all([startServing("node-1", env), startServing("node-2", env)], {
     concurrency: 2
