@@ -8,7 +8,7 @@ import { accountsOf, type Command, type CommandInput, fromHost } from "../domain
 import { type CommandError, Forbidden, type InvalidCommand } from "../domain/Errors.ts"
 import { type AccountId, isContra } from "../domain/Ids.ts"
 import { parseToken } from "../domain/Receipt.ts"
-import type { Sought } from "../domain/StrictDecoding.ts"
+import { refuseHuge, type Sought } from "../domain/StrictDecoding.ts"
 import type { AnyQuery } from "../QueryMethods.ts"
 import { type Caller, hasScope, mayName } from "./Tokens.ts"
 
@@ -35,6 +35,8 @@ export const permitCommand = (
   json: unknown,
   sought?: Sought
 ): Result.Result<CommandInput, Forbidden | InvalidCommand> => {
+  const huge = refuseHuge(json)
+  if (huge !== undefined) return Result.fail(huge)
   const value = fromJsonCommand(json)
   if (!isFields(value)) return Result.succeed(value as CommandInput) // for the ledger, which takes anything and checks it
   const refused =

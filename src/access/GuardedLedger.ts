@@ -10,7 +10,7 @@ import { dispatchChecked } from "../CommandMethods.ts"
 import { fromJson } from "../domain/Command.ts"
 import { type CommandError, InvalidCommand, type QueryError } from "../domain/Errors.ts"
 import { printToken, type Receipt } from "../domain/Receipt.ts"
-import type { Sought } from "../domain/StrictDecoding.ts"
+import { isOfHuge, type Sought } from "../domain/StrictDecoding.ts"
 import type { HistoryEntry } from "../domain/Views.ts"
 import { makeTurns, mapInTurns } from "../infra/config/Elapsed.ts"
 import { Ledger } from "../Ledger.ts"
@@ -58,7 +58,7 @@ const concealOthers = (caller: Caller, receipt: Receipt): Receipt => {
  * All are looked for where it told several; of one among many faulty commands it looked for the first alone.
  */
 const inWordsOfJson = (command: unknown, error: CommandError): CommandError => {
-  if (error._tag !== "InvalidCommand" || !Predicate.isObject(command)) return error
+  if (error._tag !== "InvalidCommand" || isOfHuge(error) || !Predicate.isObject(command)) return error
   const checked = fromJson(
     { commandId: "none", ...withInstants(command) },
     error.faults.length > 1 ? "all" : "first"

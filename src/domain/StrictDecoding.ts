@@ -11,8 +11,11 @@ const valuesMax = 3_000
 /** Faults that are told one by one. */
 const faultsMax = 100
 
+/** No command has more values in it: a group of a hundred journals, each with ten rates and the most metadata, has some 10,000. */
+const commandValuesMax = 12_000
+
 /** Counts without recursion, for what comes from outside may be nested as deep as it is long. */
-const isLarge = (input: unknown): boolean => {
+const hasMore = (input: unknown, max: number): boolean => {
   const open: Array<unknown> = [input]
   let count = 0
   while (open.length > 0) {
@@ -20,7 +23,7 @@ const isLarge = (input: unknown): boolean => {
     if (typeof value !== "object" || value === null) continue
     const inner: ReadonlyArray<unknown> = Array.isArray(value) ? value : Object.values(value)
     count += inner.length
-    if (count > valuesMax) return true
+    if (count > max) return true
     open.push(...inner)
   }
   return false
@@ -34,7 +37,10 @@ export const soughtBeside = (faultsKnown: number): Sought => (faultsKnown < faul
 
 /** An unknown field is mostly a mistyped one: dropping it would drop what the sender meant. */
 export const strictFor = (input: unknown, sought: Sought = "all") =>
-  ({ errors: sought === "first" || isLarge(input) ? "first" : "all", onExcessProperty: "error" }) as const
+  ({
+    errors: sought === "first" || hasMore(input, valuesMax) ? "first" : "all",
+    onExcessProperty: "error"
+  }) as const
 
 /** What is missing or superfluous, in words of our own. */
 const describeLeaf = (issue: SchemaIssue.Leaf): string => {
@@ -75,3 +81,25 @@ export const refuse = (error: Schema.SchemaError): InvalidCommand =>
       message: asSentence(message)
     }))
   )
+
+const tooManyValues = refuseWith([
+  { path: [], message: `has more than ${commandValuesMax} values in it, which no command has` }
+])
+
+/** Of a command from outside, before anything of it is copied or decoded: of four megabytes of fields either takes a node a second. */
+export const refuseHuge = (input: unknown): InvalidCommand | undefined =>
+  hasMore(input, commandValuesMax) ? tooManyValues : undefined
+
+/** Whether it is the refusal of a command that is not looked at any further. */
+export const isOfHuge = (error: unknown): boolean => error === tooManyValues
+
+/** More fields than an object with known ones may have. */
+const fieldsMax = 100
+
+/** Of an object with more fields than any options have the first ones, of which some are unknown already. */
+export const withFewFields = (input: unknown): unknown => {
+  if (typeof input !== "object" || input === null || Array.isArray(input) || ArrayBuffer.isView(input))
+    return input
+  const fields = Object.entries(input)
+  return fields.length <= fieldsMax ? input : Object.fromEntries(fields.slice(0, fieldsMax))
+}

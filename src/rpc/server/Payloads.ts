@@ -7,7 +7,7 @@ import { Predicate, Result, Schema, SchemaTransformation } from "effect"
 import type { RpcSerialization } from "effect/rpc"
 import { InvalidCommand } from "../../domain/Errors.ts"
 import { parseInstant } from "../../domain/InstantText.ts"
-import { refuse, strictFor } from "../../domain/StrictDecoding.ts"
+import { refuse, strictFor, withFewFields } from "../../domain/StrictDecoding.ts"
 import { isInstant } from "../../LedgerQueries.ts"
 import { isQuery, queryOf } from "../../QueryMethods.ts"
 import { LedgerRpc } from "../LedgerRpc.ts"
@@ -79,7 +79,8 @@ const tolerant = (
     Schema.decodeTo(
       Schema.Unknown,
       SchemaTransformation.transform({
-        decode: (encoded) => {
+        decode: (sent) => {
+          const encoded = withFewFields(sent)
           const decoded = decode(encoded, strictFor(encoded))
           if (Result.isSuccess(decoded)) return decoded.success
           // Bytes are no object with options.
