@@ -177,15 +177,20 @@ const noteStdoutFault = (error: NodeJS.ErrnoException): void => {
   stdoutFault ??= error
 }
 
-/** Waits until stdout has taken all, or said why not. A reader who has seen enough, as `head` has, is no failure. */
-const stdoutWritten = Effect.callback<void, OutputLost>((resume) => {
-  const tell = () => {
-    const isLost = stdoutFault !== undefined && stdoutFault.code !== "EPIPE"
-    resume(isLost ? Effect.fail(new OutputLost({ reason: stdoutFault?.message ?? "" })) : Effect.void)
-  }
+/** Waits until stdout has taken all, or said why not. A pipe whose reader has seen enough, as `head` has, is no failure. */
+const stdoutWritten = Effect.callback<void>((resume) => {
+  process.stdout.write("", () => resume(Effect.void))
+}).pipe(
   // What was written before says why it failed within the same turn, and perhaps behind this.
-  process.stdout.write("", () => setImmediate(tell))
-})
+  Effect.andThen(Effect.yieldNow),
+  Effect.andThen(
+    Effect.suspend(() =>
+      stdoutFault === undefined || stdoutFault.code === "EPIPE"
+        ? Effect.void
+        : Effect.fail(new OutputLost({ reason: stdoutFault.message }))
+    )
+  )
+)
 
 const program = Command.run(chronicle, { version: packageJson.version }).pipe(
   Effect.scoped,
@@ -209,7 +214,7 @@ const program = Command.run(chronicle, { version: packageJson.version }).pipe(
 export const run = (handedOver?: () => void): void => {
   // A command goes on to its end where its stderr is closed, as behind `2>&1 | head`, and with it all that it tells of its progress.
   process.stderr.on("error", () => {})
-  // So it does where nobody reads its stdout: it may be moving money. `stdoutWritten` says so at its end.
+  // So it does where its stdout takes nothing, because it may be moving money; `stdoutWritten` tells of that at its end.
   process.stdout.on("error", noteStdoutFault)
   NodeRuntime.runMain(program, {
     disableErrorReporting: true,

@@ -1,4 +1,4 @@
-/** Commands whose answer nobody takes: at a pipe that is closed, and at a file that takes nothing. */
+/** Commands whose answer is not taken: by a pipe that is closed, and by a file that takes nothing. */
 import { closeSync, openSync } from "node:fs"
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
