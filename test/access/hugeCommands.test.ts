@@ -36,6 +36,14 @@ describe("a command with very many values in it", () => {
     ])
   })
 
+  it("is refused before one of its fields is read", () => {
+    let reads = 0
+    const get = () => ++reads
+    const command = new Proxy(fields(13_000), { get })
+    assert.isTrue(Result.isFailure(permitCommand(caller, command)))
+    assert.strictEqual(reads, 0)
+  })
+
   it("is let through where it is the largest there may be", () => {
     const leg = { account: "a", side: "debit", amount: "1", asset: "USD/2" }
     const rate = { base: "USD/2", quote: "EUR/2", rate: "10/11", rounding: "half-even" }
