@@ -306,8 +306,10 @@ const inDayForm = <A>(read: (text: string) => Result.Result<A, Fault>) =>
     (text: string) =>
       Result.match(read(text), {
         onSuccess: () => "is right",
-        onFailure: ({ reason, detail, text: at }) =>
-          `is ${reason}: ${at}${detail === undefined ? "" : ` (${detail})`}`
+        onFailure: ({ column, reason, detail, text: at }) =>
+          column === "asset" && reason === "missing"
+            ? `has a leg without its asset: ${at}`
+            : `is ${reason}: ${at}${detail === undefined ? "" : ` (${detail})`}`
       })
   ] as const
 

@@ -95,13 +95,26 @@ const chronicle = Command.make(
 
 const flags = CliConfig.layer({ builtIns: GlobalFlag.BuiltIns.filter((flag) => flag !== GlobalFlag.Version) })
 
+/** The words of the library for a value that is one of several: `"all" | "commands"`. */
+const choices = /^"[^"]*"(?: \| "[^"]*")+$/
+
+/** How a fault of a value that was given begins; where none was given the library names its kind alone: `integer`. */
+const isFault = (words: string): boolean => /^(?:must|is|has) |^["A-Z]/.test(words)
+
 /** An invalid value as one sentence: `--at "2026-02-30" is no day of the calendar`. */
 const describeUsage = (error: CliError.CliError): string => {
-  if (error._tag !== "InvalidValue" || error.value === "") return error.message
+  // The library puts its suggestions on lines of their own, and what was typed may have such breaks too.
+  if (error._tag === "UnknownSubcommand" || error._tag === "UnrecognizedOption") {
+    const [first = ""] = error.message.split("\n\n  Did you mean this?\n")
+    return error.suggestions.length === 0 ? first : `${first}; did you mean ${error.suggestions.join(", ")}?`
+  }
+  if (error._tag !== "InvalidValue") return error.message
   const name = error.kind === "argument" ? `<${error.option}>` : `--${error.option}`
   const fault = error.expected.replace(/^Schema validation failed: /, "")
+  if (error.value === "" && error.kind === "flag" && !isFault(fault))
+    return `${name} lacks its value: ${fault}`
   if (/^(must|is|has) /.test(fault)) return `${name} "${error.value}" ${fault}`
-  const words = fault.startsWith('"')
+  const words = choices.test(fault)
     ? `expected ${fault}`
     : `${fault.charAt(0).toLowerCase()}${fault.slice(1)}`
   return `${name} "${error.value}": ${words}`

@@ -154,6 +154,16 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
       failed(yield* ask(["balance"]), 2, /^chronicle: .*account\nusage: chronicle balance/)
       failed(yield* ask(["balance", "alice", "--frob"]), 2, /^chronicle: .*--frob/)
       failed(yield* ask(["frobnicate"]), 2, /^chronicle: .*frobnicate/)
+      failed(yield* ask(["help"]), 2, /^chronicle: [^\n]*"help"[^\n\\]*; did you mean hold\?\nusage: /)
+      failed(yield* ask(["balance", "a", "--at", ""]), 2, /^chronicle: --at "" is no instant: write/)
+      failed(yield* ask(["balance", "a", "--at"]), 2, /^chronicle: --at lacks its value: string\n/)
+      failed(yield* ask(["balance", ""]), 2, /^chronicle: <account> "" must be 1 to 64 characters/)
+      failed(
+        yield* ask(["balance", "external:bank"]),
+        2,
+        /^chronicle: <account> "external:bank": "external:" is reserved for contra accounts\n/
+      )
+      failed(yield* ask(["journal", "a=-1;b=1"]), 2, /<legs> "a=-1;b=1" has a leg without its asset: a=-1\n/)
       failed(
         yield* ask(["balance", "alice", "--at", "yesterday"]),
         2,
