@@ -261,6 +261,12 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
         2,
         /"localhost:7070" is no URL of a node/
       )
+      const broken = { CHRONICLE_RPC_URL: "tcp://127.0.0.1:1", CHRONICLE_RPC_TOKEN: "secret\nof two" }
+      for (const command of [["webhooks", "list"], ["accounts"]]) {
+        const told = yield* run(command, { env: broken })
+        failed(told, 2, /^chronicle: CHRONICLE_RPC_TOKEN: must be one line of characters/)
+        assert.notInclude(told.stderr, "secret")
+      }
       failed(
         yield* ask(["balance", "alice"], { CHRONICLE_CLUSTER_SECRET: "short" }),
         2,

@@ -10,6 +10,7 @@ import { HttpApi, HttpApiClient, HttpApiGroup } from "effect/http-api"
 import { printInstant } from "../../domain/Ids.ts"
 import type { WebhookView } from "../../domain/Webhook.ts"
 import { webhookEndpoints } from "../../http/api/WebhookRoutes.ts"
+import { tokenConfig } from "../../rpc/client/ClientOptions.ts"
 import { OptionsInvalid } from "../failures.ts"
 import { given } from "../flags.ts"
 import { grouped, makeOutput, type Output, printJson } from "../Output.ts"
@@ -72,7 +73,7 @@ const httpClient = Layer.unwrap(
 const variables = Config.all({
   url: Config.option(Config.String("CHRONICLE_HTTP_URL")),
   port: Config.Port("CHRONICLE_HTTP_PORT").pipe(Config.withDefault(7080)),
-  token: Config.option(Config.Redacted("CHRONICLE_RPC_TOKEN"))
+  token: Config.option(tokenConfig)
 })
 
 const makeClient = (url: string, token: Option.Option<Redacted.Redacted>) =>

@@ -1,5 +1,5 @@
 /** How a peer reaches the ledger: addresses, its token and every limit of the client, from host code or the environment. */
-import { Config, type Redacted } from "effect"
+import { Config, type Redacted, Schema } from "effect"
 
 export interface LedgerClientOptions {
   /** Nodes of one ledger: `tcp://host:port`, `tls://host:port`, `ws://host:port/rpc`, `wss://…`. Calls are spread over them. */
@@ -56,13 +56,23 @@ export const defaultClientLimits: ClientLimits = {
   answerBytesMax: 67_108_864
 }
 
+/** What the header of a request can carry. */
+const TokenText = Schema.String.check(
+  Schema.isPattern(/^[\t\x20-\x7e\x80-\xff]*$/, {
+    message: "must be one line of characters that a header can carry"
+  })
+)
+
+/** `CHRONICLE_RPC_TOKEN`, wherever a caller has it from the environment. */
+export const tokenConfig = Config.schema(Schema.RedactedFromValue(TokenText), "CHRONICLE_RPC_TOKEN")
+
 /** `CHRONICLE_RPC_URL` (several separated by commas), `CHRONICLE_RPC_TOKEN`, `CHRONICLE_RPC_FORMAT`. */
 export const clientConfig: Config.Config<LedgerClientOptions> = Config.all({
   urls: Config.String("CHRONICLE_RPC_URL").pipe(
     Config.withDefault("tcp://127.0.0.1:7070"),
     Config.map((urls) => urls.split(",").map((url) => url.trim()))
   ),
-  token: Config.Redacted("CHRONICLE_RPC_TOKEN").pipe(Config.withDefault(undefined)),
+  token: tokenConfig.pipe(Config.withDefault(undefined)),
   format: Config.Literals(["binary", "ndjson"], "CHRONICLE_RPC_FORMAT").pipe(
     Config.withDefault("binary" as const)
   )
