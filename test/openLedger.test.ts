@@ -5,6 +5,7 @@ import { type CommandInput, Ledger, LedgerNode, openLayer } from "../src/index.t
 import { uniqueNodeName } from "../src/infra/config/Environment.ts"
 import { layerWithoutCommands } from "../src/Ledger.ts"
 import { isQuery, queryOf } from "../src/QueryMethods.ts"
+import { connectLedger } from "../src/rpc/client/connectLedger.ts"
 
 const outcomeOf = (answer: Promise<unknown>): Promise<string> =>
   answer.then(
@@ -136,4 +137,14 @@ it("a node of the read side refuses a batch that is no list, and each command of
     ["Unavailable"]
   )
   await ledger.close()
+})
+
+it("connectLedger refuses what is no URL, and an option that it does not know", async () => {
+  // A caller in plain JavaScript may give anything.
+  const connect = connectLedger as (config?: unknown) => Promise<unknown>
+  const outcome = (config?: unknown) => outcomeOf(Promise.resolve().then(() => connect(config)))
+  for (const config of [undefined, {}, { url: undefined }, { url: 7 }, { url: [] }, { url: [undefined] }])
+    assert.strictEqual(await outcome(config), "LedgerUrlInvalid")
+  const misspelt = await outcome({ url: "tcp://127.0.0.1:1", tokn: "secret" })
+  assert.strictEqual(misspelt, "TypeError: connectLedger has no option tokn")
 })

@@ -3,6 +3,7 @@ import { Effect, Layer, Redacted } from "effect"
 import { type AsyncLedger, openLayer } from "../../AsyncLedger.ts"
 import type { LedgerClientOptions } from "./ClientOptions.ts"
 import { LedgerClient } from "./LedgerClient.ts"
+import { LedgerUrlInvalid } from "./NodeSockets.ts"
 
 export interface ConnectLedgerConfig extends Omit<LedgerClientOptions, "urls" | "token"> {
   /** One node or several: `tcp://host:port`, `tls://host:port`, `ws://host:port/rpc`, `wss://…`. */
@@ -10,8 +11,26 @@ export interface ConnectLedgerConfig extends Omit<LedgerClientOptions, "urls" | 
   readonly token?: string | undefined
 }
 
-/** Rejects with `Unavailable` where no node answers within `limits.connectMs`. */
-export const connectLedger = ({ url, token, ...options }: ConnectLedgerConfig): Promise<AsyncLedger> => {
+const known: ReadonlySet<string> = new Set(["url", "token", "format", "ca", "limits"])
+
+/** What a caller in plain JavaScript may have got wrong: a misspelt `token` would leave it without one. */
+const faultOf = (config: ConnectLedgerConfig | undefined): Error | undefined => {
+  const { url, ...options }: Partial<ConnectLedgerConfig> = config ?? {}
+  const urls: ReadonlyArray<unknown> = Array.isArray(url) ? url : [url]
+  if (urls.length === 0 || !urls.every((one) => typeof one === "string"))
+    return new LedgerUrlInvalid({ url: urls.map(String).join(", ") })
+  const unknown = Object.keys(options).find((name) => !known.has(name))
+  return unknown === undefined ? undefined : new TypeError(`connectLedger has no option ${unknown}`)
+}
+
+/**
+ * Rejects with `Unavailable` where no node answers within `limits.connectMs`, with `LedgerUrlInvalid` for what is no URL of
+ * a node, and with a `TypeError` for an option that it does not know.
+ */
+export const connectLedger = (config: ConnectLedgerConfig): Promise<AsyncLedger> => {
+  const fault = faultOf(config)
+  if (fault !== undefined) return Promise.reject(fault)
+  const { url, token, ...options } = config
   const client = LedgerClient.layer({
     ...options,
     urls: typeof url === "string" ? [url] : url,
