@@ -61,7 +61,7 @@ const makeParked = () => {
 /** How the reason begins for which an account is parked whose rows are not of the log. */
 export const divergedReason = "its rows stand for version"
 /** The same of one whose log cannot be read. */
-export const unreadableReason = "the log cannot be read"
+const unreadableReason = "the log cannot be read"
 
 /** Accounts that are tried again by themselves: for other reasons it takes a person, or a newer program. */
 interface Again {

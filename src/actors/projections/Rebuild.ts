@@ -18,7 +18,6 @@ import { ProjectionSql, ReadModelSql } from "../../infra/readmodel/ReadModelSql.
 import { makeProjectionWrites } from "../../infra/readmodel/ReadModelWrites.ts"
 import { makeRebuildTables } from "../../infra/readmodel/RebuildTables.ts"
 import { orUnreadable, readToBadRow } from "../relay/TailReader.ts"
-import { unreadableReason } from "./Parking.ts"
 import { toBatch } from "./ProjectionBatch.ts"
 import { makeProjectionEngine, type ProjectionEngine } from "./ProjectionEngine.ts"
 import { makeHealth } from "./ProjectionHealth.ts"
@@ -76,13 +75,13 @@ export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
   const start = yield* Clock.currentTimeMillis
   const next = yield* makeNext(projection)
   const live = yield* makeLiveTables(projection)
-  const unread = yield* makeUnread(live, next)
+  const passOver = yield* makePassOver(live, next.engine)
   const progress = makeProgress(began?.events ?? 0, yield* tables.liveEvents, start, onStep)
 
   if (began?.scanned !== true) {
     const bulk = yield* makeBulk(next)
     const from = began?.after ?? { account: "", version: 0 }
-    yield* scanLog(from, bulk.fold, unread.passOver, (folded, after, scanned) =>
+    yield* scanLog(from, bulk.fold, passOver, (folded, after, scanned) =>
       Effect.gen(function* () {
         progress.addUnsafe(yield* bulk.write(folded))
         yield* tables.scannedTo({ startedAt, after, events: progress.eventsUnsafe(), scanned })
@@ -90,7 +89,6 @@ export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
       })
     )
   }
-  yield* unread.parkAsBefore
   yield* progress.tell("making the indexes")
   yield* tables.index
 
@@ -174,7 +172,7 @@ const makeNext = Effect.fnUntraced(
   Effect.provideService(ProjectedSignal, ProjectedSignal.unheard)
 )
 
-/** What the live tables have that the new ones take over: what a person had skipped, and what was parked for the log. */
+/** The live tables, which say what a person had skipped, and what is parked. */
 const makeLiveTables = Effect.fnUntraced(
   function* (projection: Projection) {
     return yield* makeProjectionWrites(yield* ProjectionSql, projection, prefixOf(projection))
@@ -182,55 +180,43 @@ const makeLiveTables = Effect.fnUntraced(
   Effect.provideService(ProjectedSignal, ProjectedSignal.unheard)
 )
 
-/** Accounts whose log cannot be read, in the tables that are being filled: they are parked there, as they are in the live ones. */
-const makeUnread = Effect.fnUntraced(function* (
-  live: ProjectionModel,
-  { engine, model }: Effect.Success<ReturnType<typeof makeNext>>
+/** What a rebuild does where the next event of the log cannot be read. */
+const makePassOver = Effect.fnUntraced(function* (
+  live: Pick<ProjectionModel, "parkedAmong">,
+  engine: ProjectionEngine["Service"]
 ) {
   const store = yield* EventStore
-  const isBad = (from: EventKey) => {
-    const account = from.account as AccountId // of an event, or none
-    return Effect.map(
-      orUnreadable(store.readStream({ account, after: from.version, limit: 1 })),
-      Result.isFailure
-    )
-  }
-  const parkedUnread = Effect.map(live.parked, (all) =>
-    all.filter(({ reason }) => reason.startsWith(unreadableReason))
-  )
-  /** The account of the first event behind the key, where that cannot be read and the live tables lack it as well. */
-  const parkedBehind = Effect.fnUntraced(function* (key: EventKey) {
-    if (yield* isBad(key)) {
-      const account = key.account as AccountId // it has an event there
-      const [found] = yield* live.parkedAmong([account])
-      return found !== undefined && found.version <= key.version + 1 ? account : undefined
-    }
-    // Nothing but the live tables says which account is next: one that they have rows of had its first event.
-    const found = (yield* parkedUnread).find(({ account, version }) => account > key.account && version === 1)
-    const [held] = yield* live.heldHeads({ after: key.account, limit: 1 })
-    if (found === undefined || (held !== undefined && held.account < found.account)) return undefined
-    return (yield* isBad({ account: found.account, version: 0 })) ? found.account : undefined
+  /**
+   * Whether the event behind the key is one of the same account that cannot be read, and that the live tables lack as well. Where it is not,
+   * nothing says whose it is: live tables may lack any account that comes next, and what is left out here is in no tail that is followed.
+   */
+  const isParkedBehind = Effect.fnUntraced(function* ({ version }: EventKey, account: AccountId) {
+    const found = yield* orUnreadable(store.readStream({ account, after: version, limit: 1 }))
+    if (Result.isSuccess(found)) return false
+    const [parked] = yield* live.parkedAmong([account])
+    return parked !== undefined && parked.version <= version + 1
   })
-  return {
-    /** Parks the account whose event behind the key cannot be read, and answers where the log goes on. */
-    passOver: Effect.fnUntraced(function* (key: EventKey, why: string) {
-      const account = yield* parkedBehind(key)
-      if (account === undefined) {
-        const reason = `what stands behind version ${key.version} of account ${key.account} cannot be read, and the live tables may have it: ${why}`
-        return yield* new StoreUnavailable({ store: "event store", reason })
-      }
-      yield* engine.catchUp([account])
-      return { account, version: Number.MAX_SAFE_INTEGER } satisfies EventKey
-    }),
-    /** Those that the live tables had not come to when they were passed over. */
-    parkAsBefore: Effect.gen(function* () {
-      const unread = (yield* parkedUnread).map(({ account }) => account)
-      const there = new Set((yield* model.versions(unread)).keys())
-      for (const { account } of yield* model.parkedAmong(unread)) there.add(account)
-      yield* engine.catchUp(unread.filter((account) => !there.has(account)))
-    })
-  }
+  /** Parks the account whose event behind the key cannot be read, as it is in the live tables, and answers where the log goes on. */
+  return Effect.fnUntraced(function* (key: EventKey, why: string) {
+    const account = key.account as AccountId // of an event, or none
+    if (!(yield* isParkedBehind(key, account))) {
+      const reason = `what stands ${placeBehind(key)} cannot be read, and the live tables may have it: ${why}`
+      return yield* new StoreUnavailable({ store: "event store", reason })
+    }
+    yield* engine.catchUp([account])
+    return { account, version: allVersions } satisfies EventKey
+  })
 })
+
+/** Behind this one of an account stands the next account. */
+const allVersions = Number.MAX_SAFE_INTEGER
+
+const placeBehind = ({ account, version }: EventKey): string => {
+  if (account === "") return "at the beginning of the log"
+  return version === allVersions
+    ? `behind account ${account}`
+    : `behind version ${version} of account ${account}`
+}
 
 /**
  * The whole log in order of account and version. While a page is written, the next is folded and the one after
