@@ -240,6 +240,11 @@ describe("a forged message that continues the hash chain", () => {
       const [parked] = yield* (yield* ReadModel).parked
       assert.deepInclude(parked, { account: a, version: 4 })
       assert.match(parked?.reason ?? "", /forged message on the bus, or an event store that lost commits/)
+      const refused = yield* Effect.flip((yield* ProjectionEngine).skipParked(a, 4))
+      assert.match(
+        refused.message,
+        /cannot be skipped: .* cannot reload one account, "chronicle rebuild" mends it/
+      )
       yield* play(writer, [deposit("a", 1n), deposit("b", 2n)])
       yield* eventually(Effect.map(balanceOf(b), (balance) => assert.strictEqual(balance, 2n)))
     }).pipe(Effect.provide(inMemory(withoutReload)))

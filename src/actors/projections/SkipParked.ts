@@ -9,7 +9,7 @@ import type { AccountId, Version } from "../../domain/Ids.ts"
 import { boundBy, type StoredEvent } from "../../domain/StoredEvent.ts"
 import type { EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import type { Parked, ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
-import { isTriedAgain } from "./Parking.ts"
+import { divergedReason, isTriedAgain } from "./Parking.ts"
 import { sumsOf } from "./ProjectionBatch.ts"
 
 /** An event cannot be left out. */
@@ -66,7 +66,10 @@ export const makeSkipParked = (
       return yield* new SkipRefused({ account, version, reason })
     }
     if (isTriedAgain(found.reason)) {
-      const reason = `it may be good, for ${found.reason}. Its account is tried again by itself, and at once by "chronicle parked retry"`
+      const orRebuild = found.reason.startsWith(divergedReason)
+        ? '; where the projection cannot reload one account, "chronicle rebuild" mends it'
+        : ""
+      const reason = `it may be good, for ${found.reason}. Its account is tried again by itself, and at once by "chronicle parked retry"${orRebuild}`
       return yield* new SkipRefused({ account, version, reason })
     }
     yield* engine
