@@ -110,24 +110,23 @@ export const makeSlice = (eventsMax: number) => {
  */
 const makeCatchUpPace = Effect.gen(function* () {
   const clock = yield* Clock.Clock
-  const { pause, hurryUnsafe } = yield* makeHurriedPause(yield* ProjectedSignal)
-  let isEnding = false
+  const { pause } = yield* makeHurriedPause(yield* ProjectedSignal)
+  const ending = Latch.makeUnsafe(false)
   return {
     /** Time elapsed, which goes on where the clock is set back. */
     elapsedMs: () => elapsedMsUnsafe(clock),
     /** From now on there is no rest: what is left has to be out soon. */
     endUnsafe: (): void => {
-      isEnding = true
-      hurryUnsafe()
+      ending.openUnsafe()
     },
     rest: (commits: ReadonlyArray<Commit>, startedAtMs: number) =>
       Effect.suspend(() => {
         const [first, last] = [recordedAtOf(commits[0]), recordedAtOf(commits.at(-1))]
         const isBehind = clock.currentTimeMillisUnsafe() - last > behindMs
-        if (isEnding || !isBehind) return Effect.void
+        if (!isBehind) return Effect.void
         const tookMs = elapsedMsUnsafe(clock) - startedAtMs
         const restMs = Math.min((last - first) / catchUpSpeed, restMsMax) - tookMs
-        return restMs <= 0 ? Effect.void : pause(restMs)
+        return restMs <= 0 ? Effect.void : pause(restMs, ending.await)
       })
   }
 })

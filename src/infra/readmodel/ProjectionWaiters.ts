@@ -77,10 +77,9 @@ export const makeHurriedPause = Effect.fnUntraced(function* ({
   onJoinUnsafe
 }: Pick<ProjectedSignal["Service"], "isAwaitedUnsafe" | "onJoinUnsafe">) {
   const hurry = Latch.makeUnsafe(false)
-  const hurryUnsafe = (): void => {
+  const leave = onJoinUnsafe(() => {
     hurry.openUnsafe()
-  }
-  const leave = onJoinUnsafe(hurryUnsafe)
+  })
   yield* Effect.addFinalizer(() => Effect.sync(leave))
   return {
     /** Ends after so long, once a query begins to wait, or with `orElse`; at once where a query waits already. */
@@ -89,9 +88,7 @@ export const makeHurriedPause = Effect.fnUntraced(function* ({
         hurry.closeUnsafe()
         if (isAwaitedUnsafe()) return Effect.void
         return Effect.raceAllFirst([Effect.sleep(ms), hurry.await, orElse])
-      }),
-    /** Ends the pause that there is. */
-    hurryUnsafe
+      })
   }
 })
 
