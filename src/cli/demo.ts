@@ -1,7 +1,7 @@
 /** How `chronicle demo` is called: the file that is played, the data, and what makes it fail. */
 import { Schema } from "effect"
 import { Command, Flag } from "effect/cli"
-import { jsonFlag, wholeNumberFlag } from "./flags.ts"
+import { jsonFlag, pathFlag, wholeNumberFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 
 const rateMax = 1_000_000
@@ -14,7 +14,7 @@ const flags = {
     Flag.withDescription("A bank's day in the format of examples/README.md; default examples/day.csv"),
     Flag.optional
   ),
-  data: Flag.Path("data").pipe(
+  data: pathFlag("data").pipe(
     Flag.withDescription(
       "Where the data live; the same file on the same data replays. Default .chronicle/demo"
     ),

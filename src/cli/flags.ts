@@ -1,6 +1,6 @@
 /** The arguments and flags that several commands share, and the checks of what they say together. */
-import { Effect, Option, Path, Result, Schema } from "effect"
-import { Argument, Flag } from "effect/cli"
+import { Effect, FileSystem, Option, Path, type PlatformError, Result, Schema } from "effect"
+import { Argument, CliError, Flag } from "effect/cli"
 import { AccountId } from "../domain/Ids.ts"
 import { instantForms, parseInstant } from "../domain/InstantText.ts"
 import { pageRowsMax } from "../domain/Views.ts"
@@ -10,26 +10,68 @@ import { JsonAnswer } from "./Output.ts"
 export const accountArgument = (name = "account", description = "The account's id") =>
   Argument.String(name).pipe(Argument.withDescription(description), Argument.withSchema(AccountId))
 
-/** `--data DIR` of every command that asks. */
-export const dataFlag = Flag.Directory("data", { mustExist: true }).pipe(
-  Flag.withDescription(
-    "Ask the embedded stack of this data directory (as `demo` and `dev` leave it), started for as long as it takes"
-  ),
-  Flag.optional
-)
-
-/** An absolute path, or `-` for stdout; '' is none, where the library's own flag takes it for the current directory. */
-export const pathFlag = (name: string) =>
+/** A path as it was typed; '' is none, where the library's own flags take it for the current directory. */
+const pathText = (name: string) =>
   Flag.String(name).pipe(
     Flag.withMetavar("path"),
     Flag.filter(
       (text) => text !== "",
       () => "is no path"
-    ),
-    Flag.mapEffect((text) =>
-      Path.Path.use(({ resolve }) => Effect.succeed(text === "-" ? text : resolve(text)))
     )
   )
+
+const absolute = (text: string) => Path.Path.use(({ resolve }) => Effect.succeed(resolve(text)))
+
+/** An absolute path. */
+export const pathFlag = (name: string) => pathText(name).pipe(Flag.mapEffect(absolute))
+
+/** An absolute path, or `-` for stdout. */
+export const outputPathFlag = (name: string) =>
+  pathText(name).pipe(Flag.mapEffect((text) => (text === "-" ? Effect.succeed(text) : absolute(text))))
+
+/** The path, where it passes the check; else wrong usage. */
+const checkedData = (
+  path: string,
+  check: (fs: FileSystem.FileSystem) => Effect.Effect<boolean, PlatformError.PlatformError>,
+  fault: string
+) =>
+  FileSystem.FileSystem.use(check).pipe(
+    Effect.orElseSucceed(() => false),
+    Effect.filterOrFail(
+      (isRight) => isRight,
+      () => new CliError.InvalidValue({ option: "data", value: path, expected: fault, kind: "flag" })
+    ),
+    Effect.as(path)
+  )
+
+const dataDirectory = pathFlag("data").pipe(
+  Flag.withMetavar("directory"),
+  Flag.withDescription(
+    "Ask the embedded stack of this data directory (as `demo` and `dev` leave it), started for as long as it takes"
+  ),
+  Flag.mapEffect((path) =>
+    checkedData(
+      path,
+      (fs) => Effect.map(fs.stat(path), ({ type }) => type === "Directory"),
+      "is no directory that can be read"
+    )
+  )
+)
+
+/** `--data DIR` of every command that asks: a stack that is made for the question has nothing to answer. */
+export const dataFlag = dataDirectory.pipe(
+  Flag.mapEffect((path) =>
+    checkedData(
+      path,
+      (fs) => fs.exists(`${path}/version.json`),
+      "is no data directory of the ledger: it lacks the version.json that `demo` and `dev` leave"
+    )
+  ),
+  Flag.optional
+)
+
+/** `--data DIR` of `migrate`, which may be the first that is done there. */
+export const migratedDataFlag = dataDirectory.pipe(Flag.optional)
 
 /** `--json` of every command. */
 export const jsonFlag = Flag.Boolean("json").pipe(

@@ -2,7 +2,7 @@
 import { Schema } from "effect"
 import { Command, Flag } from "effect/cli"
 import { scenarioNames } from "../loadtest/Settings.ts"
-import { jsonFlag, wholeNumberFlag } from "./flags.ts"
+import { jsonFlag, pathFlag, wholeNumberFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 
 /** Clients of a closed loop, where neither `--concurrency` nor `--rate` is given. */
@@ -85,7 +85,7 @@ const flags = {
     ),
     Flag.withDefault("owner")
   ),
-  report: Flag.Path("report").pipe(
+  report: pathFlag("report").pipe(
     Flag.withDescription("Directory for a report: one HTML page"),
     Flag.optional
   ),

@@ -1,9 +1,9 @@
 /** How `chronicle migrate`, `serve` and `dev` are called. */
 import { Command, Flag } from "effect/cli"
-import { dataFlag, jsonFlag } from "./flags.ts"
+import { jsonFlag, migratedDataFlag, pathFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 
-const migrateFlags = { data: dataFlag, json: jsonFlag }
+const migrateFlags = { data: migratedDataFlag, json: jsonFlag }
 export type MigrateFlags = Command.Command.Config.Infer<typeof migrateFlags>
 
 export const migrate = Command.make(
@@ -33,10 +33,7 @@ export const serve = Command.make(
 ).pipe(Command.withDescription("Run one node against the services of the environment, in the foreground"))
 
 const devFlags = {
-  data: Flag.Path("data").pipe(
-    Flag.withDescription("Where the data live"),
-    Flag.withDefault(".chronicle/dev")
-  )
+  data: pathFlag("data").pipe(Flag.withDescription("Where the data live"), Flag.withDefault(".chronicle/dev"))
 }
 export type DevFlags = Command.Command.Config.Infer<typeof devFlags>
 

@@ -10,7 +10,7 @@ import {
   instantFlag,
   jsonFlag,
   limitFlag,
-  pathFlag,
+  outputPathFlag,
   readTokenFlag
 } from "./flags.ts"
 import { lazily } from "./lazily.ts"
@@ -40,7 +40,7 @@ const statementFlags = {
     Flag.withDescription("Write all of it to the file of --out"),
     Flag.optional
   ),
-  out: pathFlag("out").pipe(
+  out: outputPathFlag("out").pipe(
     Flag.withDescription(
       "The file of --export: written beside it and put in its place once it is whole; - for stdout"
     ),

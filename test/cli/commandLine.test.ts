@@ -2,7 +2,7 @@
 import { createServer } from "node:net"
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Fiber, Layer } from "effect"
+import { Effect, Fiber, FileSystem, Layer } from "effect"
 import { DevStack } from "../../src/infra/dev/DevStack.ts"
 import { type Ended, jsonOf, playedStack, run, variablesOf } from "../support/chronicle.ts"
 import { query } from "../support/devStacks.ts"
@@ -228,6 +228,30 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
       assert.deepInclude(help, { code: 0, stderr: "" })
       assert.include(help.stdout, "--version")
     })
+  )
+
+  it.effect("takes a data directory where there is one, and an empty path for none", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const empty = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-empty-" })
+      for (const command of [["balance", "alice"], ["cluster"]])
+        failed(
+          yield* run([...command, "--data", empty]),
+          2,
+          /^chronicle: --data "\/.*" is no data directory of the ledger: it lacks the version\.json/
+        )
+      assert.deepEqual(yield* fs.readDirectory(empty), [])
+      for (const path of [`${empty}/nowhere`, "package.json"])
+        failed(
+          yield* run(["verify", "--data", path]),
+          2,
+          /^chronicle: --data "\/.*" is no directory that can/
+        )
+      for (const command of ["verify", "migrate", "demo", "dev"])
+        failed(yield* run([command, "--data", ""]), 2, /^chronicle: --data "" is no path\n/)
+      const load = ["loadtest", "--scenario", "mixed-zipf", "--report", ""]
+      failed(yield* run(load), 2, /^chronicle: --report "" is no path\n/)
+    }).pipe(Effect.scoped)
   )
 
   it.effect("says which variable is missing or wrong, with exit code 2", () =>
