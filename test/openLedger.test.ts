@@ -1,11 +1,12 @@
 /** The ledger of hosts without Effect, in memory: its promises, and what they do when it is closed. */
-import { Effect, Layer } from "effect"
+import { Effect, Layer, Redacted } from "effect"
 import { assert, it } from "vitest"
 import { type CommandInput, Ledger, LedgerNode, openLayer } from "../src/index.ts"
 import { uniqueNodeName } from "../src/infra/config/Environment.ts"
 import { layerWithoutCommands } from "../src/Ledger.ts"
 import { isQuery, queryOf } from "../src/QueryMethods.ts"
 import { connectLedger } from "../src/rpc/client/connectLedger.ts"
+import { LedgerClient } from "../src/rpc/client/LedgerClient.ts"
 
 const outcomeOf = (answer: Promise<unknown>): Promise<string> =>
   answer.then(
@@ -147,4 +148,14 @@ it("connectLedger refuses what is no URL, and an option that it does not know", 
     assert.strictEqual(await outcome(config), "LedgerUrlInvalid")
   const misspelt = await outcome({ url: "tcp://127.0.0.1:1", tokn: "secret" })
   assert.strictEqual(misspelt, "TypeError: connectLedger has no option tokn")
+})
+
+it("the client refuses a token that no header can carry, and does not tell it", async () => {
+  const url = "tcp://127.0.0.1:1"
+  for (const token of ["secret\nof two", "secret\n", "secret\0", "secret…"]) {
+    const refused = "TypeError: the token must be one line of characters that a header can carry"
+    assert.strictEqual(await outcomeOf(connectLedger({ url, token })), refused)
+    const client = LedgerClient.layer({ urls: [url], token: Redacted.make(token) })
+    assert.strictEqual(await outcomeOf(Effect.runPromise(Effect.scoped(Layer.build(client)))), refused)
+  }
 })

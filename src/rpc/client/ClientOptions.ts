@@ -4,7 +4,7 @@ import { Config, type Redacted, Schema } from "effect"
 export interface LedgerClientOptions {
   /** Nodes of one ledger: `tcp://host:port`, `tls://host:port`, `ws://host:port/rpc`, `wss://…`. Calls are spread over them. */
   readonly urls: ReadonlyArray<string>
-  /** The bearer token that is sent with every call. */
+  /** The bearer token that is sent with every call: one line of characters that a header can carry. */
   readonly token?: Redacted.Redacted | undefined
   /** What the nodes speak over TCP and TLS; default binary. A WebSocket always speaks NDJSON. */
   readonly format?: "binary" | "ndjson" | undefined
@@ -57,11 +57,10 @@ export const defaultClientLimits: ClientLimits = {
 }
 
 /** What the header of a request can carry. */
-const TokenText = Schema.String.check(
-  Schema.isPattern(/^[\t\x20-\x7e\x80-\xff]*$/, {
-    message: "must be one line of characters that a header can carry"
-  })
-)
+export const tokenForm = "must be one line of characters that a header can carry"
+const TokenText = Schema.String.check(Schema.isPattern(/^[\t\x20-\x7e\x80-\xff]*$/, { message: tokenForm }))
+
+export const isTokenText = Schema.is(TokenText)
 
 /** `CHRONICLE_RPC_TOKEN`, wherever a caller has it from the environment. */
 export const tokenConfig = Config.schema(Schema.RedactedFromValue(TokenText), "CHRONICLE_RPC_TOKEN")

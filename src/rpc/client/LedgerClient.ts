@@ -25,7 +25,13 @@ import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { Ledger } from "../../LedgerService.ts"
 import { makeQueryMethods, type QueryName, queryOf } from "../../QueryMethods.ts"
 import { type NodeHealth, readAccountEventsArguments } from "../LedgerRpc.ts"
-import { type ClientLimits, defaultClientLimits, type LedgerClientOptions } from "./ClientOptions.ts"
+import {
+  type ClientLimits,
+  defaultClientLimits,
+  isTokenText,
+  type LedgerClientOptions,
+  tokenForm
+} from "./ClientOptions.ts"
 import { chunksOf, type EncodedCommand, makeEncodeCommand } from "./CommandMessages.ts"
 import { type CallState, makeCallWithFailover, refusesForEver } from "./Failover.ts"
 import { makeNodeConnection, type NodeClient, type NodeConnection } from "./NodeConnection.ts"
@@ -61,7 +67,10 @@ export class LedgerClient extends Context.Service<
     ) => Stream.Stream<HistoryEntry, QueryError>
   }
 >()("chronicle/rpc/LedgerClient") {
-  /** In place of `LedgerNode.layer`: host code does not change. Connects in the background. */
+  /**
+   * In place of `LedgerNode.layer`: host code does not change. Connects in the background. Dies of a `TypeError` for a token
+   * that no header can carry.
+   */
   static readonly layer = (
     options: LedgerClientOptions
   ): Layer.Layer<Ledger | LedgerClient, LedgerUrlInvalid> =>
@@ -94,6 +103,9 @@ interface Nodes {
 }
 
 const connectNodes = Effect.fnUntraced(function* (options: LedgerClientOptions) {
+  // A mistake of the host's code, as text behind the token of a file is: no error that a caller handles.
+  if (options.token !== undefined && !isTokenText(Redacted.value(options.token)))
+    return yield* Effect.die(new TypeError(`the token ${tokenForm}`))
   const limits = { ...defaultClientLimits, ...options.limits }
   const opened = Latch.makeUnsafe(false)
   const all: Array<NodeConnection> = []
