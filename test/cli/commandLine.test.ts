@@ -285,10 +285,14 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
         2,
         /"localhost:7070" is no URL of a node/
       )
-      const broken = { CHRONICLE_RPC_URL: "tcp://127.0.0.1:1", CHRONICLE_RPC_TOKEN: "secret\nof two" }
-      for (const command of [["webhooks", "list"], ["accounts"]]) {
-        const told = yield* run(command, { env: broken })
-        failed(told, 2, /^chronicle: CHRONICLE_RPC_TOKEN: must be one line of characters/)
+      const node = { CHRONICLE_RPC_URL: "tcp://127.0.0.1:1" }
+      // What HTTP cannot carry, and what no node takes.
+      for (const [command, text, must] of [
+        [["webhooks", "list"], "secret-→", "must be one line of characters that a header can carry"],
+        [["accounts"], "secret\nof two", "must be one word, without blanks or line breaks"]
+      ] as const) {
+        const told = yield* run(command, { env: { ...node, CHRONICLE_RPC_TOKEN: text } })
+        failed(told, 2, new RegExp(`^chronicle: CHRONICLE_RPC_TOKEN: ${must}`))
         assert.notInclude(told.stderr, "secret")
       }
       failed(

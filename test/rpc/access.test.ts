@@ -20,6 +20,7 @@ import type { CommandInput } from "../../src/domain/Command.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { payloadFieldsOf, queryEntries } from "../../src/QueryMethods.ts"
+import { clientConfig } from "../../src/rpc/client/ClientOptions.ts"
 import { deposit, open, transfer } from "../support/ledgerWorld.ts"
 import { connect, memoryLedger, openTcp, openWebSocket, token, tokenOf } from "../support/rpcWorld.ts"
 
@@ -66,6 +67,28 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
           assert.strictEqual(one && Result.isFailure(one) ? one.failure._tag : "done", "Unauthenticated")
         }
         assert.strictEqual((yield* inside.stats).committed, before)
+      })
+    )
+  )
+
+  it.effect("has a token of any characters but blanks from the environment", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const text = "geheim-größe-→"
+        const { url } = yield* openTcp({
+          tokens: [{ ...token("far", ["read"]), sha256: hashToken(text) }]
+        })
+        const optionsOf = (CHRONICLE_RPC_TOKEN: string) =>
+          Effect.result(
+            clientConfig.parse(ConfigProvider.fromUnknown({ CHRONICLE_RPC_URL: url, CHRONICLE_RPC_TOKEN }))
+          )
+        for (const given of [text, ` ${text}`]) {
+          const { ledger } = yield* connect(Result.getOrThrow(yield* optionsOf(given)))
+          assert.strictEqual(yield* outcome(ledger.trialBalance), "done")
+        }
+        // No node takes these.
+        for (const given of ["two words", "of\ntwo lines", "behind ", "\ttab"])
+          assert.isTrue(Result.isFailure(yield* optionsOf(given)), JSON.stringify(given))
       })
     )
   )

@@ -4,13 +4,12 @@
  * is no part of the front, which every command loads and which a client of HTTP would make three files longer.
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
-import { Config, Data, Effect, FileSystem, Layer, Option, Predicate, Redacted } from "effect"
+import { Config, Data, Effect, FileSystem, Layer, Option, Predicate, Redacted, Schema } from "effect"
 import { HttpClient, HttpClientRequest } from "effect/http"
 import { HttpApi, HttpApiClient, HttpApiGroup } from "effect/http-api"
 import { printInstant } from "../../domain/Ids.ts"
 import type { WebhookView } from "../../domain/Webhook.ts"
 import { webhookEndpoints } from "../../http/api/WebhookRoutes.ts"
-import { tokenConfig } from "../../rpc/client/ClientOptions.ts"
 import { OptionsInvalid } from "../failures.ts"
 import { given } from "../flags.ts"
 import { grouped, makeOutput, type Output, printJson } from "../Output.ts"
@@ -69,11 +68,18 @@ const httpClient = Layer.unwrap(
   })
 )
 
+/** What a header of HTTP can carry, which is less than RPC can. */
+const HeaderText = Schema.String.check(
+  Schema.isPattern(/^[\t\x20-\x7e\x80-\xff]*$/, {
+    message: "must be one line of characters that a header can carry"
+  })
+)
+
 /** `CHRONICLE_HTTP_URL`, or a node of this machine at `CHRONICLE_HTTP_PORT`; the token is that of RPC. */
 const variables = Config.all({
   url: Config.option(Config.String("CHRONICLE_HTTP_URL")),
   port: Config.Port("CHRONICLE_HTTP_PORT").pipe(Config.withDefault(7080)),
-  token: Config.option(tokenConfig)
+  token: Config.option(Config.schema(Schema.RedactedFromValue(HeaderText), "CHRONICLE_RPC_TOKEN"))
 })
 
 const makeClient = (url: string, token: Option.Option<Redacted.Redacted>) =>

@@ -4,7 +4,7 @@ import { Config, type Redacted, Schema } from "effect"
 export interface LedgerClientOptions {
   /** Nodes of one ledger: `tcp://host:port`, `tls://host:port`, `ws://host:port/rpc`, `wss://…`. Calls are spread over them. */
   readonly urls: ReadonlyArray<string>
-  /** The bearer token that is sent with every call: one line of characters that a header can carry. */
+  /** The bearer token that is sent with every call: one word. */
   readonly token?: Redacted.Redacted | undefined
   /** What the nodes speak over TCP and TLS; default binary. A WebSocket always speaks NDJSON. */
   readonly format?: "binary" | "ndjson" | undefined
@@ -56,14 +56,11 @@ export const defaultClientLimits: ClientLimits = {
   answerBytesMax: 67_108_864
 }
 
-/** What the header of a request can carry. */
-export const tokenForm = "must be one line of characters that a header can carry"
-const TokenText = Schema.String.check(Schema.isPattern(/^[\t\x20-\x7e\x80-\xff]*$/, { message: tokenForm }))
+/** What a node takes for a token: any characters but blanks, for RPC carries all of them; blanks in front it passes over. */
+export const tokenForm = "must be one word, without blanks or line breaks"
+const TokenText = Schema.String.check(Schema.isPattern(/^ *\S*$/, { message: tokenForm }))
 
 export const isTokenText = Schema.is(TokenText)
-
-/** `CHRONICLE_RPC_TOKEN`, wherever a caller has it from the environment. */
-export const tokenConfig = Config.schema(Schema.RedactedFromValue(TokenText), "CHRONICLE_RPC_TOKEN")
 
 /** `CHRONICLE_RPC_URL` (several separated by commas), `CHRONICLE_RPC_TOKEN`, `CHRONICLE_RPC_FORMAT`. */
 export const clientConfig: Config.Config<LedgerClientOptions> = Config.all({
@@ -71,7 +68,9 @@ export const clientConfig: Config.Config<LedgerClientOptions> = Config.all({
     Config.withDefault("tcp://127.0.0.1:7070"),
     Config.map((urls) => urls.split(",").map((url) => url.trim()))
   ),
-  token: tokenConfig.pipe(Config.withDefault(undefined)),
+  token: Config.schema(Schema.RedactedFromValue(TokenText), "CHRONICLE_RPC_TOKEN").pipe(
+    Config.withDefault(undefined)
+  ),
   format: Config.Literals(["binary", "ndjson"], "CHRONICLE_RPC_FORMAT").pipe(
     Config.withDefault("binary" as const)
   )

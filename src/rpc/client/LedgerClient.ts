@@ -69,7 +69,7 @@ export class LedgerClient extends Context.Service<
 >()("chronicle/rpc/LedgerClient") {
   /**
    * In place of `LedgerNode.layer`: host code does not change. Connects in the background. Dies of a `TypeError` for a token
-   * that no header can carry.
+   * that is no word.
    */
   static readonly layer = (
     options: LedgerClientOptions

@@ -25,7 +25,7 @@ const faultOf = (config: ConnectLedgerConfig | undefined): Error | undefined => 
 
 /**
  * Rejects with `Unavailable` where no node answers within `limits.connectMs`, with `LedgerUrlInvalid` for what is no URL of
- * a node, and with a `TypeError` for an option that it does not know and for a token that no header can carry.
+ * a node, and with a `TypeError` for an option that it does not know and for a token that is no word.
  */
 export const connectLedger = (config: ConnectLedgerConfig): Promise<AsyncLedger> => {
   const fault = faultOf(config)
