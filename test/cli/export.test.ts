@@ -164,6 +164,24 @@ describe("the file of an export", () => {
     }).pipe(Effect.scoped, Effect.provide(services))
   )
 
+  it.effect.each([
+    ["near/link.csv", "../a.csv"],
+    ["far/books/link.csv", "../../near/../a.csv"]
+  ] as const)("is where the system finds it, by the link %s to %s", ([name, target]) =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const { directory, names } = yield* exportedTo(name, (path) =>
+        Effect.gen(function* () {
+          yield* fs.makeDirectory(`${path}/far/books`, { recursive: true })
+          yield* fs.symlink("far/books", `${path}/near`)
+          yield* fs.symlink(target, `${path}/far/books/link.csv`)
+        })
+      )
+      assert.deepEqual(names, ["far", "near"])
+      assert.deepEqual((yield* fs.readDirectory(`${directory}/far`)).toSorted(), ["a.csv", "books"])
+    }).pipe(Effect.scoped, Effect.provide(services))
+  )
+
   it.effect("keeps who may read it", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem

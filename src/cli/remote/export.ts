@@ -90,15 +90,18 @@ const stdoutName = "-"
 /** As many symbolic links as Linux follows in one path. */
 const linksMax = 40
 
-/** Where the file is, or is to be made: at the end of its symbolic links, whether there is a file there or not. */
+/**
+ * Where the file is, or is to be made: at the end of its symbolic links, whether there is a file there or not. No `..` is
+ * taken out of the path on the way: behind a linked directory it is the parent of that which the link leads to.
+ */
 const endOfLinks = Effect.fnUntraced(function* (file: string) {
   const fs = yield* FileSystem.FileSystem
-  const { dirname, resolve } = yield* Path.Path
+  const { dirname, isAbsolute } = yield* Path.Path
   let path = file
   for (let links = 0; links < linksMax; links++) {
     const link = yield* Effect.option(fs.readLink(path))
     if (Option.isNone(link)) break
-    path = resolve(dirname(path), link.value)
+    path = isAbsolute(link.value) ? link.value : `${dirname(path)}/${link.value}`
   }
   return path
 })
