@@ -146,8 +146,12 @@ it("connectLedger refuses what is no URL, and an option that it does not know", 
   const outcome = (config?: unknown) => outcomeOf(Promise.resolve().then(() => connect(config)))
   for (const config of [undefined, {}, { url: undefined }, { url: 7 }, { url: [] }, { url: [undefined] }])
     assert.strictEqual(await outcome(config), "LedgerUrlInvalid")
-  const misspelt = await outcome({ url: "tcp://127.0.0.1:1", tokn: "secret" })
-  assert.strictEqual(misspelt, "TypeError: connectLedger has no option tokn")
+  const misspelt = (options: object) => outcome({ url: "tcp://127.0.0.1:1", ...options })
+  const refused = "TypeError: connectLedger has no option"
+  assert.strictEqual(await misspelt({ tokn: "secret" }), `${refused} tokn`)
+  const limits = { connectMs: 20, commandDeadlineMS: 500 }
+  assert.strictEqual(await misspelt({ limits }), `${refused} limits.commandDeadlineMS`)
+  assert.strictEqual(await misspelt({ limits: { connectMs: 20 } }), "Unavailable")
 })
 
 it("the client refuses a token that no node takes, and does not tell it", async () => {

@@ -1,7 +1,7 @@
 /** The ledger over RPC for hosts without Effect: the same promises as of `openLedger`. */
 import { Effect, Layer, Redacted } from "effect"
 import { type AsyncLedger, openLayer } from "../../AsyncLedger.ts"
-import type { LedgerClientOptions } from "./ClientOptions.ts"
+import { defaultClientLimits, type LedgerClientOptions } from "./ClientOptions.ts"
 import { LedgerClient } from "./LedgerClient.ts"
 import { LedgerUrlInvalid } from "./NodeSockets.ts"
 
@@ -12,14 +12,19 @@ export interface ConnectLedgerConfig extends Omit<LedgerClientOptions, "urls" | 
 }
 
 const known: ReadonlySet<string> = new Set(["url", "token", "format", "ca", "limits"])
+const knownLimits: ReadonlySet<string> = new Set(Object.keys(defaultClientLimits))
 
-/** What a caller in plain JavaScript may have got wrong: a misspelt `token` would leave it without one. */
+/** What a caller in plain JavaScript may have got wrong: a misspelt `token` would leave it without one, a misspelt limit with ours. */
 const faultOf = (config: ConnectLedgerConfig | undefined): Error | undefined => {
   const { url, ...options }: Partial<ConnectLedgerConfig> = config ?? {}
   const urls: ReadonlyArray<unknown> = Array.isArray(url) ? url : [url]
   if (urls.length === 0 || !urls.every((one) => typeof one === "string"))
     return new LedgerUrlInvalid({ url: urls.map(String).join(", ") })
-  const unknown = Object.keys(options).find((name) => !known.has(name))
+  const unknown =
+    Object.keys(options).find((name) => !known.has(name)) ??
+    Object.keys(options.limits ?? {})
+      .filter((name) => !knownLimits.has(name))
+      .map((name) => `limits.${name}`)[0]
   return unknown === undefined ? undefined : new TypeError(`connectLedger has no option ${unknown}`)
 }
 
