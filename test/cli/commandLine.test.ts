@@ -179,6 +179,8 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
       failed(yield* ask(["statement", "alice", ...backwards]), 2, /--from must not be later than --to/)
       const page = ["--export", "csv", "--out", "/nowhere/alice.csv", "--limit", "5"]
       failed(yield* ask(["statement", "alice", ...page]), 2, /--cursor and --limit are of pages/)
+      const beside = jsonOf(yield* ask(["statement", "alice", "--export", "csv", "--out", "-", "--json"]))
+      assert.match(JSON.stringify(beside), /--json needs stdout for itself/)
       failed(yield* ask(["balance", "alice", "--version", "0"]), 2, /--version/)
       const twice = ["balance", "alice", "--version", "1", "--at", "2026-03-02T09:00:00Z"]
       failed(yield* ask(twice), 2, /^chronicle: --known, --at, --version and --token exclude each other\n$/)

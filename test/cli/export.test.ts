@@ -3,7 +3,7 @@ import { NodeFileSystem, NodePath } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, Layer, Stdio } from "effect"
 import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
-import { ExportFailed, exportStatement, neutralised } from "../../src/cli/remote/export.ts"
+import { ExportFailed, exportStatement, goesToStdout, neutralised } from "../../src/cli/remote/export.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { viewOf } from "../../src/domain/Views.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
@@ -179,6 +179,20 @@ describe("the file of an export", () => {
       )
       assert.deepEqual(names, ["far", "near"])
       assert.deepEqual((yield* fs.readDirectory(`${directory}/far`)).toSorted(), ["a.csv", "books"])
+    }).pipe(Effect.scoped, Effect.provide(services))
+  )
+
+  it.effect("is stdout by its name, and by a link to it", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const directory = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-export-" })
+      yield* fs.symlink("/dev/stdout", `${directory}/link`)
+      yield* fs.writeFileString(`${directory}/-`, "old")
+      const told = yield* Effect.forEach(
+        ["-", `${directory}/link`, `${directory}/-`, `${directory}/none`, `${directory}/none/a.csv`],
+        goesToStdout
+      )
+      assert.deepEqual(told, [true, true, false, false, false])
     }).pipe(Effect.scoped, Effect.provide(services))
   )
 

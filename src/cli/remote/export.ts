@@ -134,6 +134,13 @@ const findTarget = Effect.fnUntraced(function* (file: string) {
 const isOfStdout = (error: unknown) =>
   error instanceof PlatformError.PlatformError && error.reason.module === "Stdio"
 
+/** Whether the lines go to stdout, where nothing else may stand then. A place that cannot be looked at is told of by the export. */
+export const goesToStdout = (file: string) =>
+  findTarget(file).pipe(
+    Effect.map(({ _tag }) => _tag === "Stdout"),
+    Effect.orElseSucceed(() => false)
+  )
+
 const writeTo = Effect.fnUntraced(function* <E, R>(target: Target, text: Stream.Stream<string, E, R>) {
   const fs = yield* FileSystem.FileSystem
   if (target._tag === "Stdout") {

@@ -8,7 +8,7 @@ import { OptionsInvalid } from "../failures.ts"
 import { grouped, makeOutput, printJson } from "../Output.ts"
 import type { StatementFlags, SumFlags, TrialBalanceFlags } from "../statement.ts"
 import { asking } from "./ask.ts"
-import { exportStatement } from "./export.ts"
+import { exportStatement, goesToStdout } from "./export.ts"
 
 const pageRowsDefault = 50
 
@@ -68,6 +68,8 @@ export const statement = Effect.fnUntraced(function* (input: StatementFlags) {
   }
   if (Option.isSome(format) && Option.isSome(out)) {
     const file = out.value
+    if (json && (yield* goesToStdout(file)))
+      return yield* new OptionsInvalid({ reason: "--json needs stdout for itself; --out has to be a file" })
     const { isFile, lines } = yield* asking(data, (books) =>
       exportStatement(books, account, format.value, file, asked)
     )
