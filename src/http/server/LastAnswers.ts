@@ -58,7 +58,11 @@ const takeCut = (request: IncomingMessage, known: Known): void => {
   request.complete = true
 }
 
-/** Passes over what the peer still sends. The parser gets nothing of it, so that no request that was refused is carried out after all. */
+/**
+ * Passes over what the peer still sends. The parser gets nothing of it, so that no request that was refused is carried out after all. Where
+ * the parser is in the middle of what one read brought, it takes the rest of that all the same: a whole request in there, behind the end of
+ * a body, is carried out, and its answer is lost.
+ */
 const passOver = (socket: Socket): void => {
   // A listener takes the bytes back from the parser, which otherwise reads them where JavaScript does not see them.
   socket.on("data", () => {}).removeAllListeners("data")
