@@ -4,11 +4,26 @@ import { get } from "node:https"
 import { connect as connectSocket } from "node:net"
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, layer, it as plain } from "@effect/vitest"
-import { Clock, ConfigProvider, Deferred, Effect, Exit, Fiber, Layer, Redacted, Scope, Stream } from "effect"
+import {
+  Clock,
+  ConfigProvider,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  Redacted,
+  References,
+  Scope,
+  Stream
+} from "effect"
 import { Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
 import { Unavailable } from "../../src/domain/Errors.ts"
 import { readHttpSettings } from "../../src/http/server/HttpSettings.ts"
 import { Ledger } from "../../src/Ledger.ts"
+import * as LedgerRpcServer from "../../src/rpc/server/LedgerRpcServer.ts"
+import { defaultRpcLimits, RpcConfig } from "../../src/rpc/server/RpcLimits.ts"
 import { memoryLedger, token } from "../support/callers.ts"
 import { type HttpOptions, openHttpLayer } from "../support/httpWorld.ts"
 import { ownPort } from "../support/ports.ts"
@@ -158,6 +173,40 @@ layer(memoryLedger, { excludeTestServices: true })("an HTTP server", (it) => {
           const metrics = yield* Effect.promise(async () => (await fetch(`${url}/metrics`)).text())
           assert.match(metrics, /^chronicle_http_refused_total\{bound="requests"\} 2$/m)
           assert.match(metrics, /^chronicle_http_refused_total\{bound="bodies"\} 0$/m)
+        })
+      )
+  )
+
+  it.effect(
+    "asks for a WebSocket at /rpc where the connection is not taken off HTTP, and logs no error",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const lines: Array<string> = []
+          const logger = Logger.make(({ message }) => {
+            lines.push(String(message))
+          })
+          const port = yield* ownPort
+          const options = { tokens: [token("both", ["read", "command"])] }
+          const { layerWebSocket } = LedgerRpcServer
+          yield* Layer.build(
+            Layer.fresh(openHttpLayer(port, options, layerWebSocket)).pipe(
+              Layer.provide(Layer.succeed(RpcConfig, defaultRpcLimits))
+            )
+          ).pipe(
+            Effect.provideService(Logger.CurrentLoggers, new Set([logger])),
+            Effect.provideService(References.MinimumLogLevel, "Info")
+          )
+          const key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n"
+          for (const line of ["GET /rpc", "GET //rpc", "GET /%72pc", "GET /rpc;x", "HEAD /rpc"])
+            for (const connection of ["close", "upgrade, close"]) {
+              // Of a right handshake at /rpc nothing ends the connection.
+              if (line === "GET /rpc" && connection !== "close") continue
+              const head = `host: 127.0.0.1\r\nconnection: ${connection}\r\nupgrade: websocket\r\n${key}`
+              const answer = yield* sendRaw(port, `${line} HTTP/1.1\r\n${head}\r\n`)
+              assert.match(answer, /^HTTP\/1\.1 426 /, `${line}, ${connection}`)
+            }
+          assert.deepEqual(lines, [])
         })
       )
   )

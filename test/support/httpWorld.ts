@@ -43,14 +43,19 @@ const clockOf = ({ clock }: HttpOptions) =>
 const ledgerOf = ({ ledger }: HttpOptions) =>
   ledger === undefined ? Layer.empty : Layer.succeed(Ledger, ledger)
 
-/** The server with health and metrics, at a port of loopback. */
-export const openHttpLayer = (port: number, options: HttpOptions = {}) =>
-  LedgerHttpServer.layer({ host: "127.0.0.1", port, tls: options.tls }, Health.routes, {
-    websocketBytesMax: 65_536
-  }).pipe(
-    Layer.provide(Layer.mergeAll(guardOf(options), limitsOf(options))),
-    Layer.provide(ledgerOf(options))
-  )
+/** The server with health and metrics, and what is served beside them, at a port of loopback. */
+export const openHttpLayer = <R = never>(
+  port: number,
+  options: HttpOptions = {},
+  beside: Layer.Layer<never, never, R> = Layer.empty
+) =>
+  LedgerHttpServer.layer(
+    { host: "127.0.0.1", port, tls: options.tls },
+    Layer.mergeAll(Health.routes, beside),
+    {
+      websocketBytesMax: 65_536
+    }
+  ).pipe(Layer.provide(Layer.mergeAll(guardOf(options), limitsOf(options))), Layer.provide(ledgerOf(options)))
 
 export type Send = (path: string, init?: RequestInit & { readonly json?: unknown }) => Promise<Response>
 

@@ -96,6 +96,13 @@ const upgradeRequired = refusal(426, "this is a WebSocket", {
   upgrade: "websocket"
 })
 
+/**
+ * Whether the connection is taken off HTTP, for a WebSocket. Node decides on that by more than the header `upgrade`: by `connection`, and
+ * by what the server asks of method and path.
+ */
+const isTakenOff = ({ headers, source }: HttpServerRequest.HttpServerRequest): boolean =>
+  headers.upgrade?.toLowerCase() === "websocket" && "upgrade" in source && source.upgrade === true
+
 /** `GET /rpc` of the node's HTTP server, upgraded to a WebSocket that speaks NDJSON. */
 export const layerWebSocket = Layer.effectDiscard(
   Effect.gen(function* () {
@@ -107,7 +114,7 @@ export const layerWebSocket = Layer.effectDiscard(
       "/rpc",
       Effect.gen(function* () {
         const request = yield* HttpServerRequest.HttpServerRequest
-        if (request.headers.upgrade?.toLowerCase() !== "websocket") return upgradeRequired
+        if (!isTakenOff(request)) return upgradeRequired
         // Any page that the machine's user looks at could open a socket to loopback, and needs no token there.
         if (!authenticator.isGuarded && request.headers.origin !== undefined)
           return refusal(403, "no browsers where no tokens are asked for")
