@@ -1,6 +1,6 @@
 /** Commands and payloads of RPC with more in them than any has: they are refused before they are copied or decoded. */
-import { assert, describe, it } from "@effect/vitest"
-import { Result, Schema } from "effect"
+import { assert, describe, it, vi } from "@effect/vitest"
+import { Effect, Result, Schema } from "effect"
 import { RpcSerialization } from "effect/rpc"
 import { permitCommand } from "../../src/access/Authorization.ts"
 import type { Caller } from "../../src/access/Tokens.ts"
@@ -71,3 +71,24 @@ it("of a payload with many fields the first hundred are looked at", () => {
   assert.lengthOf(Object.keys(decoded.payload as object), 100)
   assert.lengthOf(decoded.error.faults, 99)
 })
+
+it.effect("a payload of bytes is taken without a name for each of its bytes", () =>
+  Effect.gen(function* () {
+    const { codecFor } = yield* RpcSerialization.RpcSerialization
+    const schema = LedgerRpc.requests.get("dispatch")?.payloadSchema
+    if (schema === undefined) return assert.fail("no such procedure")
+    const command = { _tag: "Deposit", account: "a", amount: "1", description: "x".repeat(100_000) }
+    const bytes = Schema.encodeSync(codecFor(schema) as Schema.Codec<unknown, unknown>)({ command })
+    const codec = tolerantOfPayloads(codecFor)(schema) as Schema.Codec<unknown, unknown>
+    const listings = [vi.spyOn(Object, "keys"), vi.spyOn(Object, "values")]
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        for (const listing of listings) listing.mockRestore()
+      })
+    )
+    assert.deepEqual(Schema.decodeUnknownSync(codec)(bytes), { command })
+    const listed = listings.flatMap(({ mock }) => mock.calls.flat())
+    assert.isTrue(ArrayBuffer.isView(bytes))
+    assert.isFalse(listed.some((value) => ArrayBuffer.isView(value)))
+  }).pipe(Effect.scoped, Effect.provide(RpcSerialization.layerSchemaBinary()))
+)
