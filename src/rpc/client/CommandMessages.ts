@@ -5,6 +5,7 @@ import { toJsonCommand } from "../../CommandJson.ts"
 import { makeReadCommand } from "../../CommandMethods.ts"
 import type { Command, CommandInput } from "../../domain/Command.ts"
 import { InvalidCommand } from "../../domain/Errors.ts"
+import type { Sought } from "../../domain/StrictDecoding.ts"
 import type { ClientLimits } from "./ClientOptions.ts"
 
 export interface EncodedCommand {
@@ -20,8 +21,8 @@ export interface EncodedCommand {
  */
 export const makeEncodeCommand = (random: SecureRandom.SecureRandom["Service"], limits: ClientLimits) => {
   const read = makeReadCommand(random)
-  return (input: CommandInput): Effect.Effect<EncodedCommand, InvalidCommand> =>
-    Effect.flatMap(read(input), (command) => {
+  return (input: CommandInput, sought?: Sought): Effect.Effect<EncodedCommand, InvalidCommand> =>
+    Effect.flatMap(read(input, sought), (command) => {
       const json = toJsonCommand(command)
       const size = JSON.stringify(json).length
       return size <= limits.commandCharactersMax
