@@ -1,8 +1,9 @@
 /** Which addresses webhooks are sent to: none but those of the public Internet, as they are at the moment of connecting. */
 import { once } from "node:events"
+import { setImmediate } from "node:timers/promises"
 import { locks, Worker } from "node:worker_threads"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FiberSet, Result } from "effect"
+import { Clock, Duration, Effect, FiberSet, Result } from "effect"
 import {
   endpointUrl,
   guardedLookup,
@@ -225,6 +226,31 @@ describe("lookups of names", () => {
       assert.deepEqual(begun, [])
       yield* Effect.promise(() => locker.terminate())
       yield* until("the others have their turns", () => begun.length === 2)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("are begun one right after another where no other thread makes any", () =>
+    Effect.gen(function* () {
+      let pausedMs = 0
+      const clock: Clock.Clock = {
+        ...(yield* Clock.Clock),
+        sleep: (duration) => {
+          pausedMs += Duration.toMillis(duration)
+          // Node frees the lock meanwhile.
+          return Effect.promise(() => setImmediate())
+        }
+      }
+      const names = Array.from({ length: 50 }, (_, nth) => `n${nth}.example`)
+      let begun = 0
+      const resolve: LookupFunction = (_name, _options, callback) => {
+        begun++
+        callback(null, [{ address: "8.8.8.8", family: 4 }])
+      }
+      const run = yield* FiberSet.makeRuntime<never>().pipe(Effect.provideService(Clock.Clock, clock))
+      const lookup = oneAtATime(resolve, 15_000, () => 0, turnsOfProcess(run))
+      for (const name of names) lookup(name, {}, () => {})
+      yield* until("all are begun", () => begun === names.length)
+      assert.isAtMost(pausedMs, 5 * names.length)
     }).pipe(Effect.scoped)
   )
 })

@@ -115,8 +115,11 @@ interface Asked {
 /** Calls back once a lookup may begin, with a function that is to be called as it ends. */
 type Turns = (take: (done: () => void) => void) => void
 
-/** How often a thread looks whether the lookup of another one has ended, in milliseconds. */
-const turnLookMs = 20
+/**
+ * How often a thread looks whether the lookup of another one has ended, in milliseconds. A look costs some microseconds. The next lookup of the
+ * thread itself waits for one too, for Node frees a lock a moment after its holder is done; and another thread comes between them.
+ */
+const turnLookMs = 2
 
 /**
  * The turns of all threads of the process. Node has locks of threads from 24.5 on; before, each thread takes turns by itself, and two slow
