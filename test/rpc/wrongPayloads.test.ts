@@ -5,7 +5,7 @@
 import { createConnection } from "node:net"
 import { createInterface } from "node:readline"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Stream } from "effect"
+import { Cause, Effect, Stream } from "effect"
 import { Ledger } from "../../src/Ledger.ts"
 import { askMethod, type QueryName, queryEntries } from "../../src/QueryMethods.ts"
 import { open } from "../support/ledgerWorld.ts"
@@ -247,6 +247,36 @@ layer(memoryLedger, { excludeTestServices: true })("a fault of the node", (it) =
           assert.include(told, "the node failed, at what its log says", tag)
           assert.notMatch(told, /srv|keeper|10\.0/, tag)
         }
+      })
+    )
+  )
+
+  it.effect("is not told where it is thrown as the call is made, nor beside an interruption", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const bug = new Error("cannot find /srv/ledger/part.mjs for keeper at 10.0.0.5:5432")
+        let isAsked = false
+        const { port } = yield* openTcp({
+          format: "ndjson",
+          tokens: [token("peer", ["admin"])],
+          ledger: {
+            ...(yield* Ledger),
+            dispatch: () => Effect.failCause(Cause.combine(Cause.interrupt(1), Cause.die(bug))),
+            get stats(): never {
+              isAsked = true
+              throw bug
+            }
+          }
+        })
+        const send = yield* connectByHand(port)
+        const command = { _tag: "Deposit", account: "hand:a", amount: "1" }
+        const dispatched = JSON.stringify(yield* send("dispatch", { command }))
+        assert.include(dispatched, "Interrupt")
+        assert.notMatch(dispatched, /srv|keeper|10\.0/)
+        const asked = JSON.stringify(yield* send("health", null))
+        assert.isTrue(isAsked)
+        assert.include(asked, "the node failed, at what its log says")
+        assert.notMatch(asked, /srv|keeper|10\.0/)
       })
     )
   )

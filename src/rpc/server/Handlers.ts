@@ -2,7 +2,7 @@
  * What the procedures of RPC do: the ledger's own methods, of which a caller may use those that its token allows. A call
  * arrives here after its token and scope were checked on its head; what it names is checked here.
  */
-import { Cause, Effect, Stream } from "effect"
+import { Cause, Effect, Result, Stream } from "effect"
 import { Authenticator } from "../../access/Authenticator.ts"
 import { makeGuardedLedger } from "../../access/GuardedLedger.ts"
 import { Placement } from "../../actors/accounts/Placement.ts"
@@ -69,24 +69,33 @@ const refuseMalformed =
     return isStreaming(procedure) ? Stream.fail(payload.error) : Effect.fail(payload.error)
   }
 
-/** A fault of ours is logged and not told, as over HTTP: what it says may name hosts, users and files. */
+/**
+ * A fault of ours is logged and not told, as over HTTP: what it says may name hosts, users and files. Beside an interruption nothing is told
+ * of it.
+ */
 const untold =
   (procedure: string) =>
-  <E>(cause: Cause.Cause<E>): Effect.Effect<never, E> =>
-    Cause.hasDies(cause) && !Cause.hasInterrupts(cause)
-      ? Effect.andThen(
-          Effect.logError(`rpc: ${procedure} failed`, cause),
-          Effect.die(new Error("the node failed, at what its log says"))
-        )
-      : Effect.failCause(cause)
+  <E>(cause: Cause.Cause<E>): Effect.Effect<never, E> => {
+    if (!Cause.hasDies(cause)) return Effect.failCause(cause)
+    const told: Cause.Cause<E> = Cause.hasInterrupts(cause)
+      ? Cause.fromReasons(cause.reasons.filter((reason) => !Cause.isDieReason(reason)))
+      : Cause.die(new Error("the node failed, at what its log says"))
+    return Effect.andThen(Effect.logError(`rpc: ${procedure} failed`, cause), Effect.failCause(told))
+  }
 
 const keepFaults =
   (procedure: Procedure, handler: Handler): Handler =>
   (payload, call) => {
-    const outcome = handler(payload, call)
-    return Stream.isStream(outcome)
-      ? Stream.catchCause(outcome, (cause) => Stream.fromEffect(untold(procedure)(cause)))
-      : Effect.catchCause(outcome, untold(procedure))
+    const begun = Result.try(() => handler(payload, call))
+    if (Result.isFailure(begun)) {
+      const failed = untold(procedure)(Cause.die(begun.failure))
+      return isStreaming(procedure) ? Stream.fromEffect(failed) : failed
+    }
+    const outcome = begun.success
+    if (Stream.isStream(outcome))
+      return Stream.catchCause(outcome, (cause) => Stream.fromEffect(untold(procedure)(cause)))
+    // A caller that goes interrupts the call, and what fails meanwhile is a fault too.
+    return Effect.uninterruptibleMask((restore) => Effect.catchCause(restore(outcome), untold(procedure)))
   }
 
 export const handlers = LedgerRpc.toLayer(
