@@ -1,13 +1,19 @@
 /** What a command is told of which nothing was written, and loops of a node that a bug in one round must not end. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Result } from "effect"
+import { Deferred, Effect, Exit, Fiber, Option, Result } from "effect"
 import { TestClock } from "effect/testing"
-import { type CommandExit, PendingCommand } from "../../src/actors/accounts/Lifecycle.ts"
-import { InFlightCommands } from "../../src/actors/commands/InFlightCommands.ts"
+import {
+  AccountActor,
+  type CommandExit,
+  CommitBatch,
+  PendingCommand
+} from "../../src/actors/accounts/Lifecycle.ts"
+import { InFlightCommands, unavailable } from "../../src/actors/commands/InFlightCommands.ts"
 import { CommitQueue } from "../../src/actors/commit/CommitQueue.ts"
 import type { Command } from "../../src/domain/Command.ts"
 import { Overloaded } from "../../src/domain/Errors.ts"
 import { hashCommand } from "../../src/domain/HashChain.ts"
+import { AccountId } from "../../src/domain/Ids.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { CommandFixture, pendingOf } from "../support/CommandFixture.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
@@ -207,3 +213,161 @@ it.effect("commands whose wait is over go on behind one that cannot be submitted
     assert.strictEqual(outcomeOf(yield* Fiber.join(sent)), "Accepted")
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
+
+const openHead = (name: string) => new CommandFixture([name]).actor(name).committed
+
+it("an account tells all that wait for it that it is ready, or why it is not, also behind one that throws", () => {
+  for (const isLoaded of [true, false]) {
+    const actor = new AccountActor(AccountId.make("a"), 0)
+    const told: Array<string> = []
+    const tells = (name: string) => (exit: Exit.Exit<unknown, unknown>) =>
+      void told.push(`${name}: ${exit._tag}`)
+    actor.addReader(bug)
+    actor.addReader(tells("reader"))
+    const ask = (lease: string, grant: () => void, refuse: (exit: Exit.Exit<never, unknown>) => void) =>
+      actor.requestLease({ lease, grant, refuse })
+    ask("first", () => told.push("leased"), bug)
+    ask("second", bug, tells("lease"))
+    if (isLoaded) assert.throws(() => actor.load(openHead("a")), "a bug")
+    else {
+      actor.evict()
+      assert.throws(() => actor.tellFailure(unavailable("account a", "a test")), "a bug")
+    }
+    assert.deepStrictEqual(
+      told,
+      isLoaded ? ["reader: Success", "leased"] : ["reader: Failure", "lease: Failure"]
+    )
+  }
+})
+
+it("a batch that is durable frees its accounts and lets the next one commit, whatever a command or a reader of it throws", () => {
+  const fixture = new CommandFixture(["a", "b", "c"])
+  const commands = ["a", "b", "c"].map((name) => fixture.decide(deposit(name, 1n)))
+  const [batch, successor] = [new CommitBatch(), new CommitBatch()]
+  batch.take(commands)
+  successor.chainBehind(batch)
+  Reflect.set(commands[0] as PendingCommand, "commit", bug)
+  const told: Array<number> = []
+  fixture.actor("b").addReader(bug)
+  fixture
+    .actor("c")
+    .addReader((head) => void told.push(Exit.isSuccess(head) ? head.value.account.version : 0))
+  assert.throws(() => batch.commit(), "a bug")
+  assert.deepStrictEqual(told, [3])
+  assert.deepStrictEqual(
+    ["b", "c"].map((name) => fixture.actor(name).uncommitted),
+    [0, 0]
+  )
+  assert.isUndefined(successor.predecessor)
+  assert.isTrue(successor.verdict !== undefined && Deferred.isDoneUnsafe(successor.verdict))
+})
+
+it.effect("callers are told what is in the log, whatever was thrown as it was noted", () =>
+  Effect.gen(function* () {
+    const node = yield* startNode("n")
+    yield* fund(node, ["a", "b"], 5n)
+    const commit = PendingCommand.prototype.commit
+    PendingCommand.prototype.commit = function () {
+      PendingCommand.prototype.commit = commit
+      bug()
+    }
+    const sent = yield* Effect.forEach(["a", "b"], (name) =>
+      Effect.forkChild(Effect.result(node.send(deposit(name, 1n))), { startImmediately: true })
+    )
+    yield* TestClock.adjust(20_000)
+    for (const one of sent) assert.strictEqual(outcomeOf(yield* Fiber.join(one)), "Accepted")
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.effect("a look-up that meets a bug ends its command alone, and at once", () =>
+  Effect.gen(function* () {
+    const store = yield* EventStore
+    const node = yield* startNode("n", {
+      store: {
+        ...store,
+        findCommands: (ids) => (ids.some((id) => id === "bad") ? bug() : store.findCommands(ids)),
+        readHold: () => Effect.die(new Error("a bug"))
+      }
+    })
+    yield* fund(node, ["a"], 5n)
+    yield* node.send({ _tag: "PlaceHold", account: "a", amount: 1n, commandId: "h" })
+    yield* node.send({ _tag: "ReleaseHold", account: "a", hold: "h" })
+    const told: Array<string> = []
+    const send = (commandId: string, input: object) =>
+      node.send({ ...input, commandId } as Parameters<typeof toCommand>[0]).pipe(
+        Effect.exit,
+        Effect.map((exit) => {
+          const error = Exit.findErrorOption(exit)
+          return told.push(`${commandId}: ${Option.isSome(error) ? error.value._tag : "a defect"}`)
+        }),
+        Effect.forkChild({ startImmediately: true })
+      )
+    for (const commandId of ["x", "bad", "y"]) yield* send(commandId, withdraw("a", 1_000n))
+    yield* send("closed", { _tag: "ReleaseHold", account: "a", hold: "h" })
+    yield* until("all are told", () => told.length === 4)
+    assert.sameMembers(told, [
+      "x: InsufficientFunds",
+      "bad: a defect",
+      "y: InsufficientFunds",
+      "closed: a defect"
+    ])
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.effect("a shard is left whatever a command throws that holds an account of it", () =>
+  Effect.gen(function* () {
+    const node = yield* startNode("n")
+    const actor = new CommandFixture(["a"]).actor("a")
+    const released: Array<string> = []
+    const holding = (release: () => void) => {
+      const pending = pendingOf(toCommand(deposit("a", 1n)))
+      pending.addLock({ actor, until: "decided", isGood: () => true, release })
+      return pending
+    }
+    const commands = InFlightCommands.prototype.commands
+    InFlightCommands.prototype.commands = function* () {
+      InFlightCommands.prototype.commands = commands
+      yield holding(bug)
+      yield holding(() => released.push("the other"))
+    }
+    assert.isTrue(yield* node.dispatcher.localNode.leave(new Set([actor.shard])))
+    assert.deepStrictEqual(released, ["the other"])
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.effect(
+  "a command goes on though a caller whose deadline came throws, and its other callers have its outcome",
+  () =>
+    Effect.gen(function* () {
+      const faulty = FaultyStore.over(yield* EventStore)
+      const node = yield* startNode("n", { store: faulty.store, limits: { commandDeadlineMs: 5_000 } })
+      yield* fund(node, ["a"], 5n)
+      faulty.hold("commit")
+      const command = toCommand(deposit("a", 1n, "once")) as Command
+      node.dispatcher.localNode.decide(command, bug)
+      yield* TestClock.adjust(3_000)
+      const later = yield* Effect.forkChild(Effect.result(node.dispatcher.dispatch(command)), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust(3_000)
+      faulty.release()
+      yield* TestClock.adjust(1_000)
+      assert.strictEqual(outcomeOf(yield* Fiber.join(later)), "Replayed")
+    }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it("so it does where that caller joined it, with less time left than the first", () => {
+  const defects: Array<unknown> = []
+  const inFlight = new InFlightCommands((defect) => defects.push(defect))
+  const pending = pendingOf(toCommand(deposit("a", 1n)), "hash", 1_000)
+  const told: Array<string> = []
+  pending.replyTo(({ _tag }) => void told.push(_tag))
+  inFlight.add(pending)
+  inFlight.join(pending, bug, 500)
+  inFlight.expireHurried(500)
+  assert.deepStrictEqual(told, [])
+  assert.lengthOf(defects, 1)
+  inFlight.complete(pending, overloaded)
+  assert.deepStrictEqual(told, ["Failure"])
+  assert.isTrue(inFlight.isIdle)
+})

@@ -186,7 +186,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "a command that is being sent is said to be undone at its deadline",
     file: `${commands}/Deadlines.ts`,
-    from: 'else if (command.phase === "committing")\n        inFlight.attempt(command, () => command.expireWaiters(until, indeterminate(command)))\n',
+    from: 'else if (command.phase === "committing") inFlight.expireWaiters(command, until)\n',
     to: ""
   },
   {

@@ -142,10 +142,11 @@ const make = Effect.gen(function* () {
     peek: (id) => actors.get(id),
     reload,
     noteSettled: (actor) => {
-      actor.tellReaders()
+      const told = Result.try(() => actor.tellReaders())
       if (actor.phase === "leasing") actor.offerLease()
       // An actor of another node's account is loaded by its lease alone.
       else if (isLoadable(actor) && actors.get(actor.id) === actor) want(actor)
+      Result.getOrThrow(told)
     },
     evictNotOwned: (isForeign) => {
       let inUse = 0

@@ -686,6 +686,10 @@ export class AccountActor {
     return this.#pins > 0
   }
 
+  get hasReaders(): boolean {
+    return this.#readers !== undefined
+  }
+
   get #isUnused(): boolean {
     return this.inFlight + this.#leaseRequests.length === 0
   }
@@ -724,8 +728,9 @@ export class AccountActor {
     if (!isReturned || this.#leasesLeft === undefined || this.#leasesLeft === 0) return this.#becomeReady()
     this.#leasesLeft--
     this.#phase = "leasing"
-    this.tellReaders()
+    const told = Result.try(() => this.tellReaders())
     this.offerLease()
+    Result.getOrThrow(told)
   }
 
   /** What it holds may be wrong: back to `loading`, until the log has been read. */
@@ -744,10 +749,12 @@ export class AccountActor {
   /** It was evicted because it cannot be loaded: everything that waits for it is told why. */
   tellFailure(failure: Exit.Exit<never, Unavailable>): void {
     if (this.#phase !== "evicted") throw illegal("a failure", this.#phase)
-    const resumed = resumeAll(this.#mailbox ?? none, failure)
-    for (const reader of this.#readers ?? none) reader(failure)
-    for (const request of this.#leaseRequests) request.refuse(failure)
-    Result.getOrThrow(resumed)
+    const steps: ReadonlyArray<() => void> = [
+      () => Result.getOrThrow(resumeAll(this.#mailbox ?? none, failure)),
+      () => allOf(this.#readers ?? none, (reader) => reader(failure)),
+      () => allOf(this.#leaseRequests, (request) => request.refuse(failure))
+    ]
+    allOf(steps, (step) => step())
   }
 
   /** What waits for it is executed, in order; then it may be leased. */
@@ -757,21 +764,23 @@ export class AccountActor {
     const mailbox = this.#mailbox
     this.#mailbox = undefined
     const resumed = resumeAll(mailbox ?? none)
-    this.tellReaders()
+    const told = Result.try(() => this.tellReaders())
     this.offerLease()
     Result.getOrThrow(resumed)
+    Result.getOrThrow(told)
   }
 
   /**
    * Tells its readers its committed head, if that may be told now. `held` is a batch with events of it of which nothing has
-   * landed yet, because it may commit only later: the head is the last one until then.
+   * landed yet, because it may commit only later: the head is the last one until then. Each is told, also behind one that throws.
    */
   tellReaders(held?: CommitBatch): void {
     const readers = this.#readers
     const isLast = this.#batch === undefined || this.#batch === held
     if (readers === undefined || !this.isDecidable || !isLast) return
     this.#readers = undefined
-    for (const reader of readers) reader(Exit.succeed(this.#committed))
+    const head = Exit.succeed(this.#committed)
+    allOf(readers, (reader) => reader(head))
   }
 
   /** Lets a command wait until it is ready. */
@@ -873,6 +882,18 @@ export const evictAll = (commands: ReadonlyArray<PendingCommand>): void => {
   })
 }
 
+/** Tells the readers of all accounts that the commands were decided on; answers the first of what was thrown. */
+export const tellReadersOf = (
+  commands: ReadonlyArray<PendingCommand>,
+  held?: CommitBatch
+): Result.Result<void, unknown> => {
+  // Few accounts have any, and a batch may have thousands of accounts.
+  const read: Array<AccountActor> = []
+  for (const { participants } of commands)
+    for (const actor of participants) if (actor.hasReaders) read.push(actor)
+  return tryAll(read, (actor) => actor.tellReaders(held))
+}
+
 /** The commands that one lane sends at once, in one INSERT. */
 export class CommitBatch {
   #commands: ReadonlyArray<PendingCommand> = none
@@ -921,18 +942,21 @@ export class CommitBatch {
     this.#verdict = Deferred.makeUnsafe<boolean>()
   }
 
-  /** Its rows are durable: its actors may enter another batch, and its successor may commit. */
-  commit(): ReadonlyArray<PendingCommand> {
+  /**
+   * Its rows are durable: its actors may enter another batch, and its successor may commit. All of it is done where a part throws, a bug of
+   * this program, which is thrown at its end.
+   */
+  commit(): void {
     const commands = this.#commands
     // Before the commands: a bug in one of them leaves no account of the others in a batch that is no more.
     this.#leaveActors()
     this.#commands = none
-    for (const command of commands) command.commit()
+    const committed = tryAll(commands, (command) => command.commit())
     // Before the successor may commit: a reader of an account that is written to without a pause waits for one batch.
-    for (const { participants } of commands)
-      for (const actor of participants) actor.tellReaders(this.#successor)
+    const told = tellReadersOf(commands, this.#successor)
     this.#settleSuccessor(true)
-    return commands
+    Result.getOrThrow(committed)
+    Result.getOrThrow(told)
   }
 
   /**

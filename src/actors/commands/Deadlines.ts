@@ -52,8 +52,7 @@ const make = Effect.gen(function* () {
     // From the last: one that stands in the line of its batch would be decided as the one before it is answered.
     for (const command of [...inFlight.expired(until)].reverse()) {
       if (command.phase === "queued") unsent.add(command)
-      else if (command.phase === "committing")
-        inFlight.attempt(command, () => command.expireWaiters(until, indeterminate(command)))
+      else if (command.phase === "committing") inFlight.expireWaiters(command, until)
       else {
         inFlight.attempt(command, () => inFlight.completeUnwritten(command, whyLate.ofCommand(command)))
         for (const id of command.accounts) waitedFor.add(id)

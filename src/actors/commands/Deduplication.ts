@@ -135,7 +135,8 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
         else if (isUnexplained(command.rejection)) explain(command)
         else command.resume()
       })
-    }
+    },
+    end: (command, defect) => inFlight.end(command, defect)
   })
   return {
     lookUp: (command: PendingCommand): void => {
@@ -163,6 +164,7 @@ const startExplaining = Effect.gen(function* () {
   const store = yield* EventStore
   const { lookupsAtOnce: atOnce, lookupsWaitingMax: waitingMax, holdLookupMs } = yield* LedgerConfig
   const clock = yield* LedgerClock
+  const inFlight = yield* InFlightCommands.Service
   const lookups = new Lookups({ atOnce, waitingMax })
   const run = yield* FiberSet.makeRuntime<never>()
 
@@ -178,10 +180,10 @@ const startExplaining = Effect.gen(function* () {
     })
   return {
     explain: (command: PendingCommand): void => {
+      const full = Effect.sync(() => command.resume("LookupsFull"))
       run(
-        lookups.run(
-          search(command),
-          Effect.sync(() => command.resume("LookupsFull"))
+        Effect.catchDefect(lookups.run(search(command), full), (defect) =>
+          Effect.sync(() => inFlight.end(command, defect))
         )
       )
     }

@@ -173,9 +173,16 @@ export class InFlightCommands {
 
   /** Replies to those that joined a command whose own deadline comes later, and have waited until theirs. */
   expireHurried(until: number): void {
-    for (const command of this.#hurried)
-      if (command.deadline > until)
-        this.attempt(command, () => command.expireWaiters(until, indeterminate(command)))
+    for (const command of this.#hurried) if (command.deadline > until) this.expireWaiters(command, until)
+  }
+
+  /**
+   * Replies to the callers of a command that have waited until their deadlines. A reply that throws, a bug of this program, is told to the log
+   * alone: the command goes on, and its other callers wait for its outcome.
+   */
+  expireWaiters(command: PendingCommand, until: number): void {
+    const told = Result.try(() => command.expireWaiters(until, indeterminate(command)))
+    if (Result.isFailure(told)) this.#onDefect(told.failure)
   }
 
   *commands(): IterableIterator<PendingCommand> {
@@ -210,9 +217,13 @@ export class InFlightCommands {
   /** Takes a step with a command. If it throws, a bug of this program, this command ends with that, and nothing beside it. */
   attempt(command: PendingCommand, step: (command: PendingCommand) => void): void {
     const taken = Result.try(() => step(command))
-    if (Result.isSuccess(taken)) return
-    this.#onDefect(taken.failure)
-    this.complete(command, Exit.die(taken.failure))
+    if (Result.isFailure(taken)) this.end(command, taken.failure)
+  }
+
+  /** Ends a command with a bug of this program that it met. */
+  end(command: PendingCommand, defect: unknown): void {
+    this.#onDefect(defect)
+    this.complete(command, Exit.die(defect))
   }
 
   /** Ends a command of which this attempt wrote nothing, with an outcome that says so: not where the log was seen to hold it already. */

@@ -150,7 +150,8 @@ const make = Effect.gen(function* () {
     leave: (shards) =>
       Effect.suspend(() => {
         // Once: a shard that is not owned is held anew by no command.
-        for (const command of inFlight.commands()) if (isHolding(command, shards)) command.releaseLocks()
+        for (const command of inFlight.commands())
+          if (isHolding(command, shards)) inFlight.attempt(command, () => command.releaseLocks())
         return Effect.repeat(
           Effect.sync(() => registry.evictNotOwned((shard) => shards.has(shard))),
           { until: (inUse) => inUse === 0, schedule: Schedule.spaced(leaveLookMs) }

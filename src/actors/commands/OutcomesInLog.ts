@@ -45,7 +45,8 @@ export const startReadingRest = Effect.fnUntraced(function* (
         const postings = further.flatMap((position) => found.get(keyOf(position)) ?? [])
         tell(command, keptReceiptOf(first, postings))
       })
-    }
+    },
+    end: ({ command }, defect) => inFlight.end(command, defect)
   })
 
   return {

@@ -1,6 +1,6 @@
 /**
  * Reads of the log for commands, in parts: what is asked for in the same tick is read together, and what could not be read is read again
- * for as long as a command waits for it.
+ * for as long as a command waits for it. What met a bug of this program is read again apart from the others, and alone it ends with that.
  */
 import { Effect, Latch, Result } from "effect"
 import { turnMs } from "../../infra/config/Elapsed.ts"
@@ -23,6 +23,8 @@ interface PartedReadsOptions<Asked, Found> {
   readonly read: (part: ReadonlyArray<Asked>) => Effect.Effect<Found, StoreUnavailable>
   /** Called for each of a part that was read, in short turns. */
   readonly deliver: (asked: Asked, found: Found) => void
+  /** Called for one whose reading met a bug, though it was read alone. */
+  readonly end: (asked: Asked, defect: unknown) => void
 }
 
 /** Starts the fiber that reads what is added. */
@@ -32,7 +34,8 @@ export const startPartedReads = Effect.fnUntraced(function* <Asked, Found>({
   sizeOf = () => 1,
   isOver,
   read,
-  deliver
+  deliver,
+  end
 }: PartedReadsOptions<Asked, Found>) {
   const clock = yield* LedgerClock
   const wake = Latch.makeUnsafe(false)
@@ -50,33 +53,38 @@ export const startPartedReads = Effect.fnUntraced(function* <Asked, Found>({
     return waiting.splice(0, end < 0 ? waiting.length : end)
   }
 
+  /** One that was alone comes last: it may be the one that cannot be read. */
+  const putBack = (taken: ReadonlyArray<Asked>): void => {
+    part.noteFailure()
+    waiting = taken.length > 1 ? taken.concat(waiting) : waiting.concat(taken)
+    wake.openUnsafe()
+  }
+
+  const afterDefect = Effect.fnUntraced(function* (taken: ReadonlyArray<Asked>, defect: unknown) {
+    yield* Effect.logError(`${what} failed and goes on`, defect)
+    if (taken.length > 1) putBack(taken)
+    else for (const one of taken) end(one, defect)
+    return undefined
+  })
+
   const readSome = Effect.gen(function* () {
     yield* wake.await
     // What is asked for in the same tick is read together, and never inside of `add`.
     yield* Effect.yieldNow
     const taken = takePart()
     if (waiting.length === 0) wake.closeUnsafe()
-    const found = yield* Effect.result(read(taken))
+    const found = yield* Effect.result(Effect.suspend(() => read(taken))).pipe(
+      Effect.catchDefect((defect) => afterDefect(taken, defect))
+    )
+    if (found === undefined) return
     if (Result.isFailure(found)) {
       trouble = found.failure.reason
       yield* Effect.sleep(retryMs)
-      part.noteFailure()
-      // One that was alone comes last: it may be the one that cannot be read.
-      waiting = taken.length > 1 ? taken.concat(waiting) : waiting.concat(taken)
-      wake.openUnsafe()
-      return
+      return putBack(taken)
     }
     part.noteSuccess()
     trouble = undefined
-    let turnEndsAt = clock.elapsedUnsafe() + turnMs
-    for (const one of taken) {
-      // A thousand large commands take seconds to decide.
-      if (clock.elapsedUnsafe() >= turnEndsAt) {
-        yield* Effect.yieldNow
-        turnEndsAt = clock.elapsedUnsafe() + turnMs
-      }
-      deliver(one, found.success)
-    }
+    yield* inTurns(taken, clock.elapsedUnsafe, (one) => deliver(one, found.success))
   })
   yield* readSome.pipe(goesOn(what), Effect.forever, Effect.forkScoped)
 
@@ -87,5 +95,21 @@ export const startPartedReads = Effect.fnUntraced(function* <Asked, Found>({
     },
     /** Why the store did not answer the last read; undefined where it did. */
     trouble: () => trouble
+  }
+})
+
+/** Takes the step with each, in short turns: a thousand large commands take seconds to decide. */
+const inTurns = Effect.fnUntraced(function* <A>(
+  all: ReadonlyArray<A>,
+  elapsedMs: () => number,
+  step: (one: A) => void
+) {
+  let turnEndsAt = elapsedMs() + turnMs
+  for (const one of all) {
+    if (elapsedMs() >= turnEndsAt) {
+      yield* Effect.yieldNow
+      turnEndsAt = elapsedMs() + turnMs
+    }
+    step(one)
   }
 })

@@ -33,7 +33,7 @@
  * What becomes of commands is handed to the one consumer (CommandExecutor.ts) as a `BatchResult`, in the same synchronous step in
  * which queue and actors changed: no command may be decided on a head that was rolled back and is not yet reloaded.
  */
-import { Context, Data, Duration, Effect, Latch, Layer, Schedule, type Scope } from "effect"
+import { Context, Data, Duration, Effect, Latch, Layer, Result, Schedule, type Scope } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { LedgerConfig, type LedgerLimits } from "../../infra/config/LedgerConfig.ts"
@@ -263,7 +263,8 @@ class CommitLanes {
   /** All of the batch is in the log: actors first, then the relay, then the callers (I6). */
   #complete(batch: CommitBatch, commit: Commit): void {
     const { counts } = this.#stats
-    const commands = this.#queue.commit(batch)
+    const { commands } = batch
+    const committed = Result.try(() => this.#queue.commit(batch))
     for (const { pendingEvents, rejection } of commands) {
       if (rejection === undefined) counts.committed++
       for (const { after } of pendingEvents) {
@@ -274,6 +275,8 @@ class CommitLanes {
     this.#consume(BatchResult.Committed({ commands }))
     for (const command of commands) command.forgetEvents()
     this.#latch.openUnsafe()
+    // Behind the callers: what is in the log is told, also where a bug of this program was met on the way.
+    Result.getOrThrow(committed)
   }
 
   /** Takes the guilty commands and all that depend on them out of the batch and the queue. Answers the stale actors. */

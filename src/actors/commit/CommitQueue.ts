@@ -6,9 +6,15 @@
  * at once, so that a later version cannot commit before an earlier one, and nothing commits that depends on an outcome
  * still open elsewhere. BatchChain.ts has the one exception to the second rule.
  */
-import { Context, Layer } from "effect"
+import { Context, Layer, Result } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
-import { type AccountActor, CommitBatch, evictAll, type PendingCommand } from "../accounts/Lifecycle.ts"
+import {
+  type AccountActor,
+  CommitBatch,
+  evictAll,
+  type PendingCommand,
+  tellReadersOf
+} from "../accounts/Lifecycle.ts"
 import { chainedRowsMin, predecessorFor } from "./BatchChain.ts"
 
 interface BatchLimits {
@@ -144,18 +150,18 @@ export class CommitQueue {
     return batch
   }
 
-  /** The batch is durable: its accounts are free, and its successor may commit. Answers its commands. */
-  commit(batch: CommitBatch): ReadonlyArray<PendingCommand> {
+  /** The batch is durable: its accounts are free, and its successor may commit. */
+  commit(batch: CommitBatch): void {
     this.#taken.delete(batch)
     this.#scanAnew()
-    const commands = batch.commit()
+    const { commands } = batch
     for (const command of commands) this.#bytes -= command.bytes
-    return commands
+    batch.commit()
   }
 
   /** The batch certainly wrote nothing: its commands go back to the front. */
   requeue(batch: CommitBatch): void {
-    for (const { participants } of this.#putBack(batch)) for (const actor of participants) actor.tellReaders()
+    Result.getOrThrow(tellReadersOf(this.#putBack(batch)))
   }
 
   #putBack(batch: CommitBatch): ReadonlyArray<PendingCommand> {
@@ -172,7 +178,7 @@ export class CommitQueue {
     if (successor === undefined) return false
     const commands = this.#putBack(successor)
     batch.claimActors()
-    for (const { participants } of commands) for (const actor of participants) actor.tellReaders()
+    Result.getOrThrow(tellReadersOf(commands))
     return true
   }
 
