@@ -10,7 +10,7 @@ import { makeRebuildTables } from "../../src/infra/readmodel/RebuildTables.ts"
 import { WebhookStore } from "../../src/infra/webhooks/WebhookStore.ts"
 import { EventWriter, openAccount } from "../support/eventWriter.ts"
 import { freshReadModel, limitsOf, readModelOn } from "../support/readSides.ts"
-import { tcpProxy } from "../support/tcpProxy.ts"
+import { type TcpProxy, tcpProxy } from "../support/tcpProxy.ts"
 import { webhookRow } from "../support/webhookRow.ts"
 import { batchOf } from "./readModelContract.ts"
 
@@ -44,6 +44,17 @@ const behindProxy = Effect.gen(function* () {
 
 const givenUp = "read model: no answer within 8000 ms"
 
+/** All of them, asked at one time of a database that is silent from then on. */
+const assertGivenUp = <R>(
+  { silenceStatements }: TcpProxy,
+  asked: ReadonlyArray<Effect.Effect<unknown, { readonly message: string }, R>>
+) =>
+  Effect.gen(function* () {
+    silenceStatements()
+    for (const error of yield* Effect.all(asked.map(Effect.flip), { concurrency: "unbounded" }))
+      assert.strictEqual(error.message, givenUp)
+  })
+
 it.live(
   "questions end with an error, and those after them go another way",
   () =>
@@ -61,9 +72,7 @@ it.live(
           webhooks.list
         ]
         yield* Effect.all(questions)
-        proxy.silenceStatements()
-        for (const error of yield* Effect.all(questions.map(Effect.flip), { concurrency: "unbounded" }))
-          assert.strictEqual(error.message, givenUp)
+        yield* assertGivenUp(proxy, questions)
         proxy.forward()
         yield* Effect.all(questions)
       }).pipe(Effect.provide(stores), Effect.timeout("2 minutes"))
@@ -123,9 +132,7 @@ it.live(
           model.reload(held, 3, batchOf([])),
           model.apply({ ...batchOf([]), skipped: { account: a, version: 9, reason: "a test", since: 1 } })
         ]
-        proxy.silenceStatements()
-        for (const error of yield* Effect.all(transactions.map(Effect.flip), { concurrency: "unbounded" }))
-          assert.strictEqual(error.message, givenUp)
+        yield* assertGivenUp(proxy, transactions)
         proxy.forward()
         yield* Effect.all(transactions)
         assert.deepStrictEqual(yield* model.declaredSums, [{ prefix: "a:", isFilled: true }])
@@ -156,9 +163,7 @@ it.live(
           tables.dropOld,
           tables.claim
         ]
-        proxy.silenceStatements()
-        for (const error of yield* Effect.all(steps.map(Effect.flip), { concurrency: "unbounded" }))
-          assert.strictEqual(error.message, givenUp)
+        yield* assertGivenUp(proxy, steps)
         const error = yield* Effect.flip(tables.swap(Effect.void))
         assert.include(error.message, "took longer than 1000 ms")
       }).pipe(Effect.scoped, Effect.provide(client), Effect.timeout("2 minutes"))

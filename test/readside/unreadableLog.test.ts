@@ -90,6 +90,19 @@ const assertBadIsParked = Effect.fnUntraced(function* (version: number) {
   assert.match(rows[0]?.reason ?? "", /^the log cannot be read: invalid page/)
 })
 
+/** From now on the rows of that account are not of the log. */
+const forge = Effect.fnUntraced(function* (writer: EventWriter) {
+  const forger = writer.fork("writer-1")
+  yield* (yield* ProjectionEngine).project(forger.commit(deposit("bad", 1_000n)).events, [])
+})
+
+/** Once the log can be read, all is as it has it. */
+const assertMended = Effect.fnUntraced(function* (page: BadPage, writer: EventWriter) {
+  delete page.event
+  assert.deepStrictEqual(yield* (yield* ProjectionEngine).retryParked(), [])
+  yield* assertCaughtUp(writer.log)
+})
+
 describe("an account whose log cannot be read", () => {
   it.effect("is parked where the bus lost its events, and those beside it are loaded", () => {
     const page: BadPage = {}
@@ -193,16 +206,13 @@ describe("an account whose log cannot be read", () => {
       const writer = new EventWriter()
       yield* append(writer.commit(...opening, deposit("a", 1n)))
       yield* engine.catchUp(ids)
-      const forger = writer.fork("writer-1")
-      yield* engine.project(forger.commit(deposit("bad", 1_000n)).events, [])
+      yield* forge(writer)
       page.event = { account: "bad", version: 1 }
       yield* sweepAll
       yield* assertBadIsParked(3)
       yield* engine.retryParked()
       yield* assertBadIsParked(3)
-      delete page.event
-      assert.deepStrictEqual(yield* engine.retryParked(), [])
-      yield* assertCaughtUp(writer.log)
+      yield* assertMended(page, writer)
     }).pipe(Effect.provide(processOver(page)))
   })
 })
@@ -215,8 +225,7 @@ describe("an account whose log cannot be read below the event at which it is par
       const writer = new EventWriter()
       yield* append(writer.commit(...opening))
       yield* engine.catchUp(ids)
-      const forger = writer.fork("writer-1")
-      yield* engine.project(forger.commit(deposit("bad", 1_000n)).events, [])
+      yield* forge(writer)
       for (const amount of [1n, 2n]) yield* append(writer.commit(deposit("bad", amount)))
       page.event = { account: "bad", version: 1 }
       yield* sweepAll
@@ -225,9 +234,7 @@ describe("an account whose log cannot be read below the event at which it is par
       assert.strictEqual(refused._tag, "SkipRefused")
       assert.include(refused.message, "the log cannot be read")
       yield* assertBadIsParked(3)
-      delete page.event
-      assert.deepStrictEqual(yield* engine.retryParked(), [])
-      yield* assertCaughtUp(writer.log)
+      yield* assertMended(page, writer)
     }).pipe(Effect.provide(processOver(page)))
   })
 })

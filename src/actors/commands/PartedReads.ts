@@ -2,12 +2,11 @@
  * Reads of the log for commands, in parts: what is asked for in the same tick is read together, and what could not be read is read again
  * for as long as a command waits for it. What met a bug of this program is read again apart from the others, and alone it ends with that.
  */
-import { Effect, Latch, Result } from "effect"
-import { turnMs } from "../../infra/config/Elapsed.ts"
+import { Clock, Effect, Latch, Result } from "effect"
+import { makeTurns, mapInTurns } from "../../infra/config/Elapsed.ts"
 import type { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { PartSize } from "../../infra/eventstore/PartSize.ts"
 import { goesOn } from "../../infra/telemetry/GoesOn.ts"
-import { LedgerClock } from "../accounts/LedgerClock.ts"
 
 const retryMs = 200
 
@@ -37,7 +36,7 @@ export const startPartedReads = Effect.fnUntraced(function* <Asked, Found>({
   deliver,
   end
 }: PartedReadsOptions<Asked, Found>) {
-  const clock = yield* LedgerClock
+  const clock = yield* Clock.Clock
   const wake = Latch.makeUnsafe(false)
   const part = new PartSize(sizeMax)
   let waiting: Array<Asked> = []
@@ -84,7 +83,8 @@ export const startPartedReads = Effect.fnUntraced(function* <Asked, Found>({
     }
     part.noteSuccess()
     trouble = undefined
-    yield* inTurns(taken, clock.elapsedUnsafe, (one) => deliver(one, found.success))
+    // A thousand large commands take seconds to decide.
+    yield* mapInTurns(taken, (one) => deliver(one, found.success), makeTurns(clock))
   })
   yield* readSome.pipe(goesOn(what), Effect.forever, Effect.forkScoped)
 
@@ -95,21 +95,5 @@ export const startPartedReads = Effect.fnUntraced(function* <Asked, Found>({
     },
     /** Why the store did not answer the last read; undefined where it did. */
     trouble: () => trouble
-  }
-})
-
-/** Takes the step with each, in short turns: a thousand large commands take seconds to decide. */
-const inTurns = Effect.fnUntraced(function* <A>(
-  all: ReadonlyArray<A>,
-  elapsedMs: () => number,
-  step: (one: A) => void
-) {
-  let turnEndsAt = elapsedMs() + turnMs
-  for (const one of all) {
-    if (elapsedMs() >= turnEndsAt) {
-      yield* Effect.yieldNow
-      turnEndsAt = elapsedMs() + turnMs
-    }
-    step(one)
   }
 })
