@@ -1,11 +1,12 @@
 /** Runs a demo on a node: plays a day's file, waits for the read model, and judges the result by every invariant. */
-import { Clock, Duration, Effect, FileSystem, Option, Path, Schedule, Stream } from "effect"
+import { Clock, Duration, Effect, Option, Path, Schedule, Stream } from "effect"
 import { Audit, type AuditReport } from "../actors/audit/Audit.ts"
 import type { DispatcherStats } from "../actors/commands/Dispatcher.ts"
 import type { CommandInput } from "../domain/Command.ts"
 import { InvalidCommand } from "../domain/Errors.ts"
 import { hashCommand } from "../domain/HashChain.ts"
 import { type Position, printToken } from "../domain/Receipt.ts"
+import { makeDirectories } from "../infra/dev/Directories.ts"
 import { Queries } from "../infra/readmodel/Queries.ts"
 import { ReadModel } from "../infra/readmodel/ReadModel.ts"
 import { Ledger } from "../Ledger.ts"
@@ -128,14 +129,13 @@ const makePace = Effect.fnUntraced(function* (perSecond: number) {
  * that another day on the same data has a journal of its own. A day that was changed further down is noticed.
  */
 const openJournal = Effect.fnUntraced(function* ({ file, journals }: DemoOptions) {
-  const files = yield* FileSystem.FileSystem
   const { join } = yield* Path.Path
   const first = yield* readDayFile(file).pipe(
     Stream.filter((line) => line._tag === "Command"),
     Stream.runHead
   )
   const name = Option.match(first, { onNone: () => "empty", onSome: ({ command }) => hashCommand(command) })
-  yield* files.makeDirectory(journals, { recursive: true })
+  yield* makeDirectories(journals)
   return yield* openPlayJournal(join(journals, `${name}.ndjson`))
 })
 

@@ -256,6 +256,21 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
     }).pipe(Effect.scoped)
   )
 
+  it.effect("says so where a directory cannot be made", () =>
+    Effect.gen(function* () {
+      // On Linux no name below /proc can be made, and of the directory above it the system says that it is not there.
+      const path = process.platform === "linux" ? "/proc/chronicle" : "package.json"
+      const unusable = /^chronicle: \/.* cannot be used as a data directory: .*makeDirectory/m
+      for (const command of ["dev", "demo"]) {
+        const { code, stderr } = yield* run([command, "--data", path])
+        assert.strictEqual(code, 1, stderr)
+        assert.match(stderr, unusable)
+      }
+      const load = ["loadtest", "--scenario", "mixed-zipf", "--report", path]
+      failed(yield* run(load), 1, /^chronicle: .*makeDirectory/)
+    })
+  )
+
   it.effect("says which variable is missing or wrong, with exit code 2", () =>
     Effect.gen(function* () {
       failed(

@@ -4,6 +4,7 @@ import { printInstant } from "../../domain/Ids.ts"
 import { wholeIdSegments } from "../../domain/Shard.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { limitsFromEnvironment } from "../../infra/config/Environment.ts"
+import { makeDirectories } from "../../infra/dev/Directories.ts"
 import { tuneCollector } from "../../infra/telemetry/Collector.ts"
 import { runLoadTest } from "../../loadtest/LoadTest.ts"
 import { runNodesTest } from "../../loadtest/nodes/NodesTest.ts"
@@ -86,6 +87,8 @@ export const loadtest = Effect.fnUntraced(function* ({ report, json, ...asked }:
     (text) => process.stderr.write(text)
   )
   const startedAt = printInstant(yield* Clock.currentTimeMillis)
+  // Before the load, which would come to nothing told where there can be no report.
+  if (Option.isSome(report)) yield* makeDirectories(report.value)
   progress.say("starting the services")
   const { outcome, details } = yield* Effect.gen(function* () {
     const urls = yield* services
@@ -110,7 +113,6 @@ export const loadtest = Effect.fnUntraced(function* ({ report, json, ...asked }:
 const writeReport = Effect.fnUntraced(function* (directory: string, outcome: LoadOutcome, page: string) {
   const files = yield* FileSystem.FileSystem
   const path = yield* Path.Path
-  yield* files.makeDirectory(directory, { recursive: true })
   const file = path.join(directory, `${outcome.scenario}.html`)
   yield* files.writeFileString(file, page)
   return file

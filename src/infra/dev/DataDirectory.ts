@@ -9,6 +9,7 @@ import {
   DataDirectoryUnusable,
   type DevStackError
 } from "./DevStackErrors.ts"
+import { makeDirectories } from "./Directories.ts"
 
 /** Raised with every change that an older release would misread. */
 export const layoutVersion = 1
@@ -75,7 +76,7 @@ export const openDataDirectory = Effect.fn("DataDirectory.open")(function* (
   const unusable = (error: PlatformError.PlatformError) =>
     new DataDirectoryUnusable({ dataDir: wanted, reason: error.message })
   // Others may pass through it, because PostgreSQL may have to run as another user; what is in it says more.
-  yield* fs.makeDirectory(wanted, { recursive: true, mode: 0o711 }).pipe(Effect.mapError(unusable))
+  yield* makeDirectories(wanted, 0o711).pipe(Effect.mapError(unusable))
   const path = yield* fs.realPath(wanted).pipe(Effect.mapError(unusable))
   const names = { version: "version.json", lock: "lock" }
   const files = yield* fs.readDirectory(path).pipe(Effect.mapError(unusable))

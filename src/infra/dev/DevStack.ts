@@ -7,6 +7,7 @@ import { Clock, Context, Effect, FileSystem, Layer, Option, Path, type Redacted,
 import { startCockroach } from "./CockroachServer.ts"
 import { type DataDirectory, type EventStoreProduct, openDataDirectory } from "./DataDirectory.ts"
 import { DataDirectoryUnusable, type DevStackError, ProgramMissing } from "./DevStackErrors.ts"
+import { makeDirectories } from "./Directories.ts"
 import { startPostgres } from "./EmbeddedPostgres.ts"
 import { type NatsServer, startNats } from "./NatsServer.ts"
 import { endOrphans, guardOrphans } from "./OrphanGuard.ts"
@@ -80,11 +81,10 @@ const emptyDataDirectory = Effect.fnUntraced(function* (dataDir: string) {
  * a run that was killed must never see those of the next.
  */
 const makeFiles = Effect.fnUntraced(function* (dataDir: string, runs: string) {
-  const fs = yield* FileSystem.FileSystem
   const { join } = yield* Path.Path
   const run = join(runs, `${process.pid}-${yield* Clock.currentTimeMillis}`)
   const logs = join(dataDir, "logs")
-  for (const made of [run, logs]) yield* fs.makeDirectory(made, { recursive: true })
+  for (const made of [run, logs]) yield* makeDirectories(made)
   yield* guardOrphans(run)
   return (name: string) => ({
     directory: join(dataDir, name),

@@ -4,6 +4,7 @@ import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { knowsSyncInterval } from "../bus/BusDoubts.ts"
 import { type Daemon, startDaemon } from "./Daemon.ts"
 import { ServiceFailed } from "./DevStackErrors.ts"
+import { makeDirectories } from "./Directories.ts"
 import { onLoopbackPort } from "./LoopbackPort.ts"
 import { findNatsServer } from "./Programs.ts"
 
@@ -134,7 +135,7 @@ export const startNats = Effect.fn("NatsServer.start")(function* (options: NatsO
     configFile: join(options.directory, "nats.conf"),
     storeDir: join(options.directory, "jetstream")
   }
-  yield* fs.makeDirectory(options.directory, { recursive: true, mode: 0o700 }).pipe(broken(options))
+  yield* makeDirectories(options.directory, 0o700).pipe(broken(options))
 
   const parent = yield* Effect.scope
   const context = yield* Effect.context<FileSystem.FileSystem | ChildProcessSpawner.ChildProcessSpawner>()

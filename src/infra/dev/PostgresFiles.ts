@@ -2,6 +2,7 @@
 import { Effect, FileSystem, Option, Path } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { ServiceFailed } from "./DevStackErrors.ts"
+import { makeDirectories } from "./Directories.ts"
 import { newPassword } from "./Password.ts"
 import type { ServerUser } from "./ServerUser.ts"
 
@@ -28,7 +29,7 @@ export const openPostgresFiles = Effect.fn("PostgresFiles.open")(
     if (yield* fs.exists(join(files.data, "PG_VERSION"))) return yield* read
     const give = (file: string) =>
       Option.isNone(as.owner) ? Effect.void : fs.chown(file, as.owner.value.uid, as.owner.value.gid)
-    yield* fs.makeDirectory(directory, { recursive: true, mode: 0o700 })
+    yield* makeDirectories(directory, 0o700)
     yield* fs.writeFileString(files.password, newPassword(), { mode: 0o600 })
     yield* Effect.forEach([directory, files.password], give)
     const fresh = `${files.data}.new`

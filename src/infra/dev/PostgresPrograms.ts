@@ -2,6 +2,7 @@
 import { Effect, FileSystem, Path, Schema } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { ProgramMissing } from "./DevStackErrors.ts"
+import { makeDirectories } from "./Directories.ts"
 import { linkLibraries } from "./PostgresLinks.ts"
 import type { ServerUser } from "./ServerUser.ts"
 
@@ -44,7 +45,7 @@ const copyToShared = Effect.fnUntraced(function* (native: string) {
   const shared = join(sharedDirectory, `postgres-${platform}-${version}`)
   if (!(yield* fs.exists(shared))) {
     yield* Effect.logInfo(`copying PostgreSQL to ${shared}, for the user who runs it cannot reach ${native}`)
-    yield* fs.makeDirectory(sharedDirectory, { recursive: true })
+    yield* makeDirectories(sharedDirectory)
     yield* fs.chmod(sharedDirectory, 0o755)
     const work = yield* fs.makeTempDirectoryScoped({ directory: sharedDirectory })
     // Its libraries are found through relative links, which Node's own copy would make absolute.

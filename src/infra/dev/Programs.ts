@@ -4,6 +4,7 @@
 import { Context, Effect, FileSystem, Option, Path, Schedule } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { ProgramMissing } from "./DevStackErrors.ts"
+import { makeDirectories } from "./Directories.ts"
 
 type Needs = FileSystem.FileSystem | Path.Path | ChildProcessSpawner.ChildProcessSpawner
 
@@ -51,7 +52,7 @@ const unpackDebianPackage = Effect.fnUntraced(
         Effect.map((code) => code === 0),
         Effect.timeoutOrElse({ duration: "2 minutes", orElse: () => Effect.succeed(false) })
       )
-    yield* fs.makeDirectory(cache, { recursive: true })
+    yield* makeDirectories(cache)
     const work = yield* fs.makeTempDirectoryScoped({ directory: cache })
     const download = run(aptGet.value, ["download", name], work)
     // Fresh machines have no lists of packages yet, and only root may fetch them.
