@@ -27,12 +27,13 @@ import * as ReadSideThread from "./actors/thread/ReadSideThread.ts"
 import { cacheFolder } from "./CacheFolder.ts"
 import { Bus } from "./infra/bus/Bus.ts"
 import * as ClusterRunner from "./infra/cluster/ClusterRunner.ts"
-import type { ClusterAddress, Services } from "./infra/config/Environment.ts"
-import { LedgerConfig } from "./infra/config/LedgerConfig.ts"
+import { type ClusterAddress, numbersFault, type Services } from "./infra/config/Environment.ts"
+import { LedgerConfig, ledgerLimits } from "./infra/config/LedgerConfig.ts"
+import { limitsFault } from "./infra/config/Limits.ts"
 import type { NodeRole } from "./infra/config/NodeRole.ts"
 import { faultOfThread, ReadSideConfig } from "./infra/config/ReadSideConfig.ts"
 import { SumPrefixes } from "./infra/config/SumPrefixes.ts"
-import { WebhookConfig, WebhookPolicy } from "./infra/config/WebhookConfig.ts"
+import { WebhookConfig, WebhookPolicy, webhookLimits } from "./infra/config/WebhookConfig.ts"
 import { awaitLogSchema, awaitStore } from "./infra/eventstore/AwaitStore.ts"
 import { EventStore, type StoreUnavailable } from "./infra/eventstore/EventStore.ts"
 import { Snapshots } from "./infra/eventstore/Snapshots.ts"
@@ -158,6 +159,16 @@ const accountWatch = Layer.effectContext(
   )
 )
 
+/** Those of the environment were refused before; a host may give any numbers. */
+const numbersAreRight = (services: Pick<Services, "natsReplicas"> = {}, place?: ClusterAddress) =>
+  Effect.gen(function* () {
+    const fault =
+      numbersFault(services, place) ??
+      limitsFault(ledgerLimits, yield* LedgerConfig) ??
+      limitsFault(webhookLimits, yield* WebhookConfig)
+    if (fault !== undefined) return yield* Effect.die(new TypeError(fault))
+  })
+
 /** What was admitted is answered before the read side ends, so that the relay publishes the last commits too. */
 const settlesFirst = Layer.effectDiscard(
   Effect.flatMap(Dispatcher, ({ localNode }) => Effect.addFinalizer(() => localNode.close))
@@ -187,7 +198,7 @@ const joined = <A, E, R, A2, E2, R2>(
 export const over = <E, R>(
   nodeName: string,
   outside: Layer.Layer<EventStore | Snapshots | ReadModel | ProjectionWaiters | ProjectedSignal | Bus, E, R>
-) => joined(nodeName, ReadSide.layer, outside)
+) => Layer.unwrap(Effect.as(numbersAreRight(), joined(nodeName, ReadSide.layer, outside)))
 
 /** The read side of a node: in a thread of its own, in this one, or elsewhere, by the options. */
 const readSideOf = (
@@ -219,9 +230,14 @@ const webhooksOf = ({ readSide, role }: Omit<NodeOptions, "role"> & { readonly r
 
 /** One node over CockroachDB (or PostgreSQL), PostgreSQL and NATS; the databases migrated already. */
 export const layer = (services: Services, options: NodeOptions = {}) =>
-  Layer.provideMerge(
-    webhooksOf(options),
-    joined(services.nodeName, readSideOf(services, options), outsideOf(services, options))
+  Layer.unwrap(
+    Effect.as(
+      numbersAreRight(services),
+      Layer.provideMerge(
+        webhooksOf(options),
+        joined(services.nodeName, readSideOf(services, options), outsideOf(services, options))
+      )
+    )
   )
 
 /**
@@ -232,6 +248,12 @@ export const layerReadSide = (
   services: Services,
   options: Omit<NodeOptions, "role"> = {},
   place?: ClusterAddress
+) => Layer.unwrap(Effect.as(numbersAreRight(services, place), readSideAlone(services, options, place)))
+
+const readSideAlone = (
+  services: Services,
+  options: Omit<NodeOptions, "role">,
+  place: ClusterAddress | undefined
 ) =>
   Layer.merge(Ledger.layerWithoutCommands, webhooksOf({ ...options, role: "read-side" })).pipe(
     Layer.provideMerge(accountWatch),
@@ -269,7 +291,7 @@ const logIsReadable = ({ eventStoreUrl }: Services) =>
 export const layerCluster = (services: Services, place: ClusterAddress, options: NodeOptions = {}) =>
   Layer.unwrap(
     Effect.as(
-      logIsReadable(services),
+      Effect.andThen(numbersAreRight(services, place), logIsReadable(services)),
       ClusterMember.member(services.nodeName, {
         ...place,
         locksUrl: services.readModelUrl,

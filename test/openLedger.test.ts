@@ -3,8 +3,11 @@ import { Effect, Layer, Redacted } from "effect"
 import { assert, it } from "vitest"
 import { type CommandInput, Ledger, LedgerNode, openLayer } from "../src/index.ts"
 import { uniqueNodeName } from "../src/infra/config/Environment.ts"
+import { defaultLimits, LedgerConfig } from "../src/infra/config/LedgerConfig.ts"
+import { defaultWebhookLimits, WebhookConfig } from "../src/infra/config/WebhookConfig.ts"
 import { layerWithoutCommands } from "../src/Ledger.ts"
 import { isQuery, queryOf } from "../src/QueryMethods.ts"
+import { type ClientLimits, defaultClientLimits } from "../src/rpc/client/ClientOptions.ts"
 import { connectLedger } from "../src/rpc/client/connectLedger.ts"
 import { LedgerClient } from "../src/rpc/client/LedgerClient.ts"
 
@@ -162,4 +165,45 @@ it("the client refuses a token that no node takes, and does not tell it", async 
     const client = LedgerClient.layer({ urls: [url], token: Redacted.make(token) })
     assert.strictEqual(await outcomeOf(Effect.runPromise(Effect.scoped(Layer.build(client)))), refused)
   }
+})
+
+it("the client refuses limits that are no whole numbers of 1 or more, by their names", async () => {
+  const url = "tcp://127.0.0.1:1"
+  for (const name of Object.keys(defaultClientLimits)) {
+    const least = name === "streamFailuresMax" ? 0 : 1
+    const refused = `TypeError: limits.${name} must be a whole number of ${least} or more`
+    for (const value of [least - 1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, "5", 5n, null, undefined]) {
+      const limits = { [name]: value } as Partial<ClientLimits> // as a host without types gives them
+      assert.strictEqual(await outcomeOf(connectLedger({ url, limits })), refused, String(value))
+      const client = LedgerClient.layer({ urls: [url], limits })
+      assert.strictEqual(await outcomeOf(Effect.runPromise(Effect.scoped(Layer.build(client)))), refused)
+    }
+  }
+  const client = LedgerClient.layer({ urls: [url], limits: { streamFailuresMax: 0, pingMs: 1 } })
+  assert.strictEqual(await outcomeOf(Effect.runPromise(Effect.scoped(Layer.build(client)))), "answered")
+})
+
+it("a node refuses numbers of its host that the environment could not have", async () => {
+  const inMemory = (limits: Layer.Layer<never>) =>
+    outcomeOf(openLayer(Layer.provide(LedgerNode.layerMemory, limits)).then((ledger) => ledger.close()))
+  const lanes = (value: number) => inMemory(Layer.succeed(LedgerConfig, { ...defaultLimits, lanes: value }))
+  assert.strictEqual(await lanes(1), "answered")
+  assert.strictEqual(await lanes(0), "TypeError: lanes: must be a whole number of 1 or more")
+  assert.strictEqual(await lanes(Number.NaN), "TypeError: lanes: expected an integer")
+  const webhooks = Layer.succeed(WebhookConfig, { ...defaultWebhookLimits, pauseMs: -1 })
+  assert.strictEqual(await inMemory(webhooks), "TypeError: pauseMs: must be a whole number of 1 or more")
+  const services = {
+    eventStoreUrl: Redacted.make("postgresql://127.0.0.1:1/none"),
+    readModelUrl: Redacted.make("postgresql://127.0.0.1:1/none"),
+    natsUrl: "nats://127.0.0.1:1",
+    nodeName: "n"
+  }
+  const refusalOf = (node: Layer.Layer<Ledger, unknown>) =>
+    outcomeOf(Effect.runPromise(Effect.scoped(Layer.build(node))))
+  const replicas = "TypeError: natsReplicas must be a whole number of 1 or more"
+  assert.strictEqual(await refusalOf(LedgerNode.layer({ ...services, natsReplicas: 0 })), replicas)
+  const place = { host: "127.0.0.1", port: 0 }
+  const port = "TypeError: the port of a node must be a whole number of 1 to 65,535"
+  assert.strictEqual(await refusalOf(LedgerNode.layerCluster(services, place)), port)
+  assert.strictEqual(await refusalOf(LedgerNode.layerReadSide(services, {}, place)), port)
 })

@@ -46,7 +46,10 @@ const baselineCommands = 2 * probeCommands
 /** A mix keeps fewer accounts in memory than it uses, so that some are always evicted and loaded. */
 export const limitsFor = (settings: LoadSettings, limits: LedgerLimits): LedgerLimits =>
   settings.scenario === "mixed-zipf"
-    ? { ...limits, residentsMax: Math.min(limits.residentsMax, Math.max(1_000, settings.accounts / 2)) }
+    ? {
+        ...limits,
+        residentsMax: Math.min(limits.residentsMax, Math.max(1_000, Math.ceil(settings.accounts / 2)))
+      }
     : limits
 
 export const runLoadTest = Effect.fn("LoadTest.run")(function* (

@@ -3,8 +3,10 @@ import { get } from "node:http"
 import { NodeSocket } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import {
+  Cause,
   ConfigProvider,
   Effect,
+  Exit,
   FileSystem,
   Logger,
   Option,
@@ -474,6 +476,19 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
           /refused reader at 127\.0\.0\.1: dispatch: .*scope command is missing/
         )
         assert.isFalse(lines.some((line) => line.includes("secret-")))
+      })
+    )
+  )
+
+  it.effect("meets no listener whose host gave limits that are none", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        for (const ratePerSecond of [0, Number.NaN]) {
+          const opened = yield* Effect.exit(openTcp({ tokens, limits: { ratePerSecond } }))
+          assert.isTrue(
+            Exit.isFailure(opened) && Cause.pretty(opened.cause).includes("a limit of RPC, ratePerSecond: ")
+          )
+        }
       })
     )
   )

@@ -52,8 +52,21 @@ export interface ClusterAddress {
   readonly listenPort?: number
 }
 
-const portOf = (variable: string) =>
-  Config.option(Config.schema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65_535 })), variable))
+const Port = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65_535 }))
+const isPort = Schema.is(Port)
+const isLimit = Schema.is(Limit)
+
+const portOf = (variable: string) => Config.option(Config.schema(Port, variable))
+
+/** What is wrong with numbers that a host gives in code; undefined where nothing is. The environment is refused before. */
+export const numbersFault = (
+  { natsReplicas = 1 }: Pick<Services, "natsReplicas">,
+  { port, listenPort }: Partial<ClusterAddress> = {}
+): string | undefined => {
+  if (!isLimit(natsReplicas)) return "natsReplicas must be a whole number of 1 or more"
+  const wrong = Object.entries({ port, listenPort }).find(([, one]) => one !== undefined && !isPort(one))
+  return wrong === undefined ? undefined : `the ${wrong[0]} of a node must be a whole number of 1 to 65,535`
+}
 
 /**
  * `CHRONICLE_CLUSTER_PORT`, `CHRONICLE_CLUSTER_HOST`, and where it listens on another address, as behind a mapped

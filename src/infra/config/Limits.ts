@@ -2,7 +2,7 @@
  * How a group of limits is declared: one schema with a default and a description a limit. The environment is read by
  * that schema, and the table in docs/limits.md is printed from it, so that neither can say something else than the code.
  */
-import { Config, Effect, Schema } from "effect"
+import { Config, Effect, Result, Schema } from "effect"
 
 const anyNumber = Number.MAX_SAFE_INTEGER
 
@@ -55,6 +55,20 @@ export const limitsOf = Effect.fnUntraced(function* <F extends Fields>({
   }
   return schema.make(limits as Schema.Struct.MakeIn<F>) // the names are those of the schema
 })
+
+/** What is wrong with limits that a host gives in code; undefined where nothing is. The environment is refused before. */
+export const limitsFault = <F extends Fields>(
+  { schema }: Pick<LimitGroup<F>, "schema">,
+  limits: Schema.Struct.Type<F>
+): string | undefined => {
+  const given: Readonly<Record<string, unknown>> = limits
+  for (const [name, field] of Object.entries(schema.fields)) {
+    const read = Schema.decodeUnknownResult(field)(given[name])
+    if (Result.isFailure(read))
+      return `${name}: ${read.failure.message.charAt(0).toLowerCase()}${read.failure.message.slice(1)}`
+  }
+  return undefined
+}
 
 /** A Markdown table of a group: variable, default, description. */
 export const limitsTable = <F extends Fields>({ prefix, schema, defaults }: LimitGroup<F>): string =>

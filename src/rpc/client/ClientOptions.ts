@@ -10,7 +10,7 @@ export interface LedgerClientOptions {
   readonly format?: "binary" | "ndjson" | undefined
   /** Certificates (PEM) to trust over TLS, besides none of the system's; default the system's. */
   readonly ca?: string | undefined
-  /** What differs from `defaultClientLimits`. */
+  /** What differs from `defaultClientLimits`: whole numbers of 1 or more. */
   readonly limits?: Partial<ClientLimits> | undefined
 }
 
@@ -35,7 +35,7 @@ export interface ClientLimits {
   readonly commandCharactersMax: number
   /** Characters of JSON that one message may have, about; well below the nodes' `messageBytesMax`. */
   readonly batchCharactersMax: number
-  /** How often a stream of events is opened again, without an event in between, before it fails. */
+  /** How often a stream of events is opened again, without an event in between, before it fails; 0: never. */
   readonly streamFailuresMax: number
   /** Largest answer, in bytes. */
   readonly answerBytesMax: number
@@ -54,6 +54,21 @@ export const defaultClientLimits: ClientLimits = {
   batchCharactersMax: 1_048_576,
   streamFailuresMax: 10,
   answerBytesMax: 67_108_864
+}
+
+/** The one limit that may be zero: then a stream is never opened again. Any other would stop what it bounds for ever. */
+const leastOf = (limit: string): number => (limit === "streamFailuresMax" ? 0 : 1)
+
+/** What is wrong with limits that a host gave; undefined where nothing is. */
+export const limitsFault = (limits: ClientLimits): string | undefined => {
+  const given: Readonly<Record<string, unknown>> = { ...limits }
+  const wrong = Object.keys(defaultClientLimits).find((name) => {
+    const value = given[name]
+    return typeof value !== "number" || !Number.isSafeInteger(value) || value < leastOf(name)
+  })
+  return wrong === undefined
+    ? undefined
+    : `limits.${wrong} must be a whole number of ${leastOf(wrong)} or more`
 }
 
 /** What a node takes for a token: any characters but blanks, for RPC carries all of them; blanks in front it passes over. */

@@ -30,6 +30,7 @@ import {
   defaultClientLimits,
   isTokenText,
   type LedgerClientOptions,
+  limitsFault,
   tokenForm
 } from "./ClientOptions.ts"
 import { chunksOf, type EncodedCommand, makeEncodeCommand } from "./CommandMessages.ts"
@@ -69,7 +70,7 @@ export class LedgerClient extends Context.Service<
 >()("chronicle/rpc/LedgerClient") {
   /**
    * In place of `LedgerNode.layer`: host code does not change. Connects in the background. Dies of a `TypeError` for a token
-   * that is no word.
+   * that is no word, and for a limit that is no whole number of 1 or more.
    */
   static readonly layer = (
     options: LedgerClientOptions
@@ -107,6 +108,8 @@ const connectNodes = Effect.fnUntraced(function* (options: LedgerClientOptions) 
   if (options.token !== undefined && !isTokenText(Redacted.value(options.token)))
     return yield* Effect.die(new TypeError(`the token ${tokenForm}`))
   const limits = { ...defaultClientLimits, ...options.limits }
+  const fault = limitsFault(limits)
+  if (fault !== undefined) return yield* Effect.die(new TypeError(fault))
   const opened = Latch.makeUnsafe(false)
   const all: Array<NodeConnection> = []
   const places = makeNodePlaces(all, opened, limits.inFlightMax)

@@ -30,7 +30,8 @@ const faultOf = (config: ConnectLedgerConfig | undefined): Error | undefined => 
 
 /**
  * Rejects with `Unavailable` where no node answers within `limits.connectMs`, with `LedgerUrlInvalid` for what is no URL of
- * a node, and with a `TypeError` for an option that it does not know and for a token that is no word.
+ * a node, and with a `TypeError` for an option that it does not know, for a token that is no word, and for a
+ * limit that is no whole number of 1 or more.
  */
 export const connectLedger = (config: ConnectLedgerConfig): Promise<AsyncLedger> => {
   const fault = faultOf(config)

@@ -13,20 +13,28 @@ import { Authenticator } from "../../access/Authenticator.ts"
 import { RefusalLog } from "../../access/RefusalLog.ts"
 import { withCloseTimeout } from "../../infra/cluster/SocketTimeouts.ts"
 import { listenBacklog } from "../../infra/config/Backlog.ts"
+import { limitsFault } from "../../infra/config/Limits.ts"
 import { socketOf } from "../../infra/sockets/RequestSocket.ts"
 import { LedgerRpc } from "../LedgerRpc.ts"
 import * as connections from "./Connections.ts"
 import { Connections } from "./Connections.ts"
 import { handlers } from "./Handlers.ts"
-import { RpcConfig } from "./RpcLimits.ts"
+import { RpcConfig, rpcLimits } from "./RpcLimits.ts"
 import type { RpcSettings } from "./RpcSettings.ts"
 
 /** Authentication and the log of refusals, for all listeners of a node together. */
 export const guard = (settings: Pick<RpcSettings, "tokens">) =>
   Layer.unwrap(
-    Effect.map(RpcConfig, ({ ratePerSecond, refusalLinesMax }) =>
-      Layer.mergeAll(Authenticator.layer(settings.tokens, ratePerSecond), RefusalLog.layer(refusalLinesMax))
-    )
+    Effect.gen(function* () {
+      const limits = yield* RpcConfig
+      // Those of the environment were refused before; a host may give any numbers.
+      const fault = limitsFault(rpcLimits, limits)
+      if (fault !== undefined) return yield* Effect.die(new TypeError(`a limit of RPC, ${fault}`))
+      return Layer.mergeAll(
+        Authenticator.layer(settings.tokens, limits.ratePerSecond),
+        RefusalLog.layer(limits.refusalLinesMax)
+      )
+    })
   )
 
 /** After so much silence the kernel asks whether the peer is there, in milliseconds. */
