@@ -4,7 +4,7 @@
  */
 import { Clock, Effect, Fiber, Result, Schedule } from "effect"
 import { type Folded, fold, type OpenedHead, type Posted } from "../../domain/Books.ts"
-import type { AccountId } from "../../domain/Ids.ts"
+import type { AccountId, Version } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
@@ -18,6 +18,7 @@ import { ProjectionSql, ReadModelSql } from "../../infra/readmodel/ReadModelSql.
 import { makeProjectionWrites } from "../../infra/readmodel/ReadModelWrites.ts"
 import { makeRebuildTables } from "../../infra/readmodel/RebuildTables.ts"
 import { orUnreadable, readToBadRow } from "../relay/TailReader.ts"
+import { accountBehind } from "./AccountBehind.ts"
 import { toBatch } from "./ProjectionBatch.ts"
 import { makeProjectionEngine, type ProjectionEngine } from "./ProjectionEngine.ts"
 import { makeHealth } from "./ProjectionHealth.ts"
@@ -182,24 +183,33 @@ const makeLiveTables = Effect.fnUntraced(
 
 /** What a rebuild does where the next event of the log cannot be read. */
 const makePassOver = Effect.fnUntraced(function* (
-  live: Pick<ProjectionModel, "parkedAmong">,
+  live: Pick<ProjectionModel, "parkedAmong" | "versions">,
   engine: ProjectionEngine["Service"]
 ) {
   const store = yield* EventStore
+  const readBehind = (account: AccountId, version: Version) =>
+    orUnreadable(store.readStream({ account, after: version, limit: 1 }))
   /**
-   * Whether the event behind the key is one of the same account that cannot be read, and that the live tables lack as well. Where it is not,
-   * nothing says whose it is: live tables may lack any account that comes next, and what is left out here is in no tail that is followed.
+   * The account of the event behind the key, where it cannot be read and the live tables lack it as well. Where its account has none before
+   * it, the commits say whose it is: live tables may lack any account that comes next, and what is left out here is in no tail that is followed.
    */
-  const isParkedBehind = Effect.fnUntraced(function* ({ version }: EventKey, account: AccountId) {
-    const found = yield* orUnreadable(store.readStream({ account, after: version, limit: 1 }))
-    if (Result.isSuccess(found)) return false
-    const [parked] = yield* live.parkedAmong([account])
-    return parked !== undefined && parked.version <= version + 1
+  const lackedBehind = Effect.fnUntraced(function* ({ account, version }: EventKey) {
+    const own = account as AccountId // of an event, or none
+    const further = yield* readBehind(own, version)
+    if (Result.isFailure(further)) {
+      const [parked] = yield* live.parkedAmong([own])
+      return parked !== undefined && parked.version <= version + 1 ? own : undefined
+    }
+    // It can be read by now.
+    if (further.success.length > 0) return undefined
+    const next = yield* accountBehind(store, account)
+    if (next === undefined || Result.isSuccess(yield* readBehind(next, 0))) return undefined
+    return (yield* live.versions([next])).has(next) ? undefined : next
   })
-  /** Parks the account whose event behind the key cannot be read, as it is in the live tables, and answers where the log goes on. */
+  /** Parks the account whose event behind the key cannot be read, and answers where the log goes on. */
   return Effect.fnUntraced(function* (key: EventKey, why: string) {
-    const account = key.account as AccountId // of an event, or none
-    if (!(yield* isParkedBehind(key, account))) {
+    const account = yield* lackedBehind(key)
+    if (account === undefined) {
       const reason = `what stands ${placeBehind(key)} cannot be read, and the live tables may have it: ${why}`
       return yield* new StoreUnavailable({ store: "event store", reason })
     }
