@@ -5,7 +5,14 @@ import { FrozenSide, ReversalNumber } from "../domain/Command.ts"
 import { AccountId, AccountOrContra, CommandId, ContraId, OriginalId, Version } from "../domain/Ids.ts"
 import { parseAsset } from "../domain/Money.ts"
 import { type Fault, parseDuration, toExchanges, toLegs } from "./DayFields.ts"
-import { accountArgument, instantFlag, jsonFlag, metadataFlag, wholeNumberFlag } from "./flags.ts"
+import {
+  accountArgument,
+  instantFlag,
+  jsonFlag,
+  metadataFlag,
+  readableArgument,
+  wholeNumberFlag
+} from "./flags.ts"
 import { lazily } from "./lazily.ts"
 import { assetIn, type MoneyText, parseMoneyText, unitsOf } from "./MoneyText.ts"
 import { holdList } from "./queries.ts"
@@ -338,9 +345,9 @@ export const journal = Command.make(
 ).pipe(Command.withDescription("Book any number of legs that sum to zero, all or nothing"))
 
 const groupFlags = {
-  file: Argument.File("file", { mustExist: true }).pipe(
+  file: readableArgument("file").pipe(
     Argument.withDescription(
-      "Its commands, a line each, in the format of examples/README.md; their ids count for nothing"
+      "Its commands, a line each, in the format of examples/README.md; their ids count for nothing. A file, or a pipe"
     )
   ),
   ...shared

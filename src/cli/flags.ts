@@ -29,6 +29,29 @@ export const pathFlag = (name: string) => pathText(name).pipe(Flag.mapEffect(abs
 export const outputPathFlag = (name: string) =>
   pathText(name).pipe(Flag.mapEffect((text) => (text === "-" ? Effect.succeed(text) : absolute(text))))
 
+/** The absolute path of something to read: a file, or a pipe or a device, as a shell names what another command writes. */
+export const readableArgument = (name: string) =>
+  Argument.Path(name, { pathType: "either", mustExist: true }).pipe(
+    Argument.mapEffect((path) =>
+      FileSystem.FileSystem.use((fs) => fs.stat(path)).pipe(
+        Effect.map(({ type }) => type !== "Directory"),
+        // What cannot be looked at is told of as it is read.
+        Effect.orElseSucceed(() => true),
+        Effect.filterOrFail(
+          (isReadable) => isReadable,
+          () =>
+            new CliError.InvalidValue({
+              option: name,
+              value: path,
+              expected: "is a directory",
+              kind: "argument"
+            })
+        ),
+        Effect.as(path)
+      )
+    )
+  )
+
 /** The path, where it passes the check; else wrong usage. */
 const checkedData = (
   path: string,

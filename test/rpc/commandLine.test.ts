@@ -1,5 +1,7 @@
 /** Commands of the command line over RPC, with TLS and a token, as real processes: what they print, and their exit codes. */
+import { execFileSync, spawn } from "node:child_process"
 import { readFileSync } from "node:fs"
+import { dirname } from "node:path"
 import { fileURLToPath } from "node:url"
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
@@ -218,6 +220,39 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
           const receipt = jsonOf(yield* group([open, pay]))
           assert.deepInclude(receipt, { commandId: "month-end", replayed: false })
           assert.strictEqual((yield* ledger.strongBalance("grouped:a")).balance, 5_00n)
+        })
+      ),
+    longest
+  )
+
+  it.effect(
+    "does the lines that come through a pipe as one group, and reads no more of them than a group may have",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const { url } = yield* openTcp()
+          const ledger = yield* Ledger
+          const file = yield* dayFile([",1,open,piped:a,,USD,,,Ada,,"])
+          const pay = ",2,deposit,piped:a,,USD,5.00,,,,"
+          const env = { CHRONICLE_RPC_URL: url }
+          /** What a shell command writes is the group. */
+          const through = Effect.fnUntraced(function* (name: string, command: string) {
+            const pipe = `${dirname(file)}/${name}`
+            execFileSync("mkfifo", [pipe])
+            yield* Effect.acquireRelease(
+              Effect.sync(() => spawn("/bin/sh", ["-c", `{ ${command}; } > ${pipe}`], { stdio: "ignore" })),
+              (writer) => Effect.sync(() => writer.kill("SIGKILL"))
+            )
+            return yield* run(["group", pipe, "--id", name, "--json"], { env })
+          })
+          const endless = yield* through("endless", `cat ${file}; yes ${pay}`)
+          failedAsJson(endless, 1, /must be 100 commands at most/)
+          const piped = yield* through("piped", `cat ${file}; sleep 0.1; echo ${pay}`)
+          assert.deepInclude(jsonOf(piped), { commandId: "piped", replayed: false })
+          assert.strictEqual((yield* ledger.strongBalance("piped:a")).balance, 5_00n)
+          const folder = dirname(file)
+          failed(yield* run(["group", folder], { env }), 2, /^chronicle: <file> "\/.*" is a directory\n/)
+          failed(yield* run(["group", `${folder}/none`], { env }), 2, /does not exist/)
         })
       ),
     longest

@@ -1,10 +1,21 @@
 /** `group`: the lines of a file as one command, all of them or none. */
+import { createReadStream } from "node:fs"
 import { Data, Effect, Stream } from "effect"
-import type { AskedCommand, CommandInput } from "../../domain/Command.ts"
+import { type AskedCommand, type CommandInput, groupCommandsMax } from "../../domain/Command.ts"
 import type { GroupRejected as Refused } from "../../domain/Errors.ts"
 import type { GroupFlags } from "../commands.ts"
-import { readDayFile } from "../DayFile.ts"
+import { readDay } from "../DayFile.ts"
 import { send } from "./commands.ts"
+
+/** The file cannot be read, so nothing was sent. */
+class GroupFileUnreadable extends Data.TaggedError("GroupFileUnreadable")<{
+  readonly file: string
+  readonly reason: string
+}> {
+  override get message() {
+    return `${this.file} cannot be read: ${this.reason}; nothing was done`
+  }
+}
 
 /** A line of the file is no command, so nothing was sent. */
 class GroupFileInvalid extends Data.TaggedError("GroupFileInvalid")<{
@@ -28,6 +39,16 @@ class GroupRejected extends Data.TaggedError("GroupRejected")<{
   }
 }
 
+/** From the beginning, and at no position: a pipe has none, where the platform's own stream names one with each read. */
+const bytesOf = (file: string) =>
+  Stream.suspend(() =>
+    Stream.fromAsyncIterable<Uint8Array, GroupFileUnreadable>(
+      createReadStream(file),
+      (cause) =>
+        new GroupFileUnreadable({ file, reason: cause instanceof Error ? cause.message : String(cause) })
+    )
+  )
+
 /** Ids are the group's; of lines that are a group in the file their members count. */
 const membersOf = (command: AskedCommand): ReadonlyArray<object> => {
   if (command._tag === "Group") return command.commands
@@ -35,10 +56,13 @@ const membersOf = (command: AskedCommand): ReadonlyArray<object> => {
   return [member]
 }
 
-/** `lines` comes to have the line of each command, of those that are a group in the file that of the first. */
+/**
+ * `lines` comes to have the line of each command, of those that are a group in the file that of the first. Once there are more commands than a
+ * group may have nothing further is read, for a pipe may go on for ever; by one too many the group is refused.
+ */
 const readGroup = Effect.fnUntraced(function* (file: string, lines: Array<number>) {
   const commands: Array<object> = []
-  yield* Stream.runForEach(readDayFile(file), (line): Effect.Effect<void, GroupFileInvalid> => {
+  yield* Stream.runForEachWhile(readDay(bytesOf(file)), (line): Effect.Effect<boolean, GroupFileInvalid> => {
     switch (line._tag) {
       case "Command":
         return Effect.sync(() => {
@@ -46,9 +70,10 @@ const readGroup = Effect.fnUntraced(function* (file: string, lines: Array<number
             commands.push(member)
             lines.push(line.line)
           }
+          return commands.length <= groupCommandsMax
         })
       case "Skipped":
-        return Effect.void
+        return Effect.succeed(true)
       case "Assertion":
         return new GroupFileInvalid({ line: line.line, reason: "an assertion is no command of a group" })
       case "Fault": {
