@@ -9,7 +9,7 @@ import type { Progress } from "../../src/loadtest/Progress.ts"
 import type { LoadSettings } from "../../src/loadtest/Settings.ts"
 import { readProcesses } from "../../src/loadtest/Usage.ts"
 import { start } from "../support/chronicle.ts"
-import { freshDatabase } from "../support/databases.ts"
+import { freshAtSchema, freshEventStore } from "../support/databases.ts"
 
 const serverUrl = inject("postgresUrl")
 const natsUrl = inject("natsUrl")
@@ -18,7 +18,7 @@ const silent: Progress = { say: () => {}, show: () => {}, end: () => {} }
 const small: LoadSettings = {
   scenario: "transfers-uniform",
   accounts: 200,
-  pace: { _tag: "Closed", concurrency: 24 },
+  pace: { _tag: "Open", perSecond: 300, outstandingMax: 1_000 },
   seconds: 2,
   seed: 1,
   repeats: 0,
@@ -35,8 +35,8 @@ const hasty = {
 
 const freshUrls = Effect.gen(function* () {
   return {
-    eventStoreUrl: Redacted.make(yield* freshDatabase(serverUrl)),
-    readModelUrl: Redacted.make(yield* freshDatabase(serverUrl)),
+    eventStoreUrl: Redacted.make(yield* freshEventStore(serverUrl)),
+    readModelUrl: Redacted.make(yield* freshAtSchema("read-model")(serverUrl)),
     natsUrl
   }
 })

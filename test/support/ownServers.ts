@@ -4,7 +4,7 @@ import { inject } from "@effect/vitest"
 import { Context, Effect, Exit, FileSystem, Layer, Redacted, Ref, Schedule, Scope } from "effect"
 import { startPostgres } from "../../src/infra/dev/EmbeddedPostgres.ts"
 import { type NatsServer, startNats } from "../../src/infra/dev/NatsServer.ts"
-import { freshDatabase } from "./databases.ts"
+import { freshAtSchema, freshEventStore } from "./databases.ts"
 import { copyPostgresFiles } from "./postgresFiles.ts"
 import { serverFiles } from "./serverFiles.ts"
 
@@ -44,8 +44,8 @@ export class OwnBus extends Context.Service<
     Effect.gen(function* () {
       const [eventStoreUrl, readModelUrl, nats] = yield* Effect.all(
         [
-          freshDatabase(inject("postgresUrl")),
-          freshDatabase(inject("postgresUrl")),
+          freshEventStore(inject("postgresUrl")),
+          freshAtSchema("read-model")(inject("postgresUrl")),
           Effect.flatMap(ownFiles, (filesOf) => startNats(filesOf("nats")))
         ],
         { concurrency: "unbounded" }

@@ -57,7 +57,7 @@ const ask = Effect.fnUntraced(function* ({ postings, readToken }: Receipt) {
 export const startLoad = Effect.fnUntraced(function* (
   name: string,
   ids: ReadonlyArray<string>,
-  { clients = 8, pauseMs = 10, asks = true } = {}
+  { clients = 8, pauseMs = 25, asks = true } = {}
 ) {
   let committed = 0
   let fresh = 0
