@@ -15,8 +15,8 @@ export default defineConfig({
     // V8's own threads collect and compile ahead of a program that runs for long. For tests, which fill the cores themselves, that is an
     // eighth of their processor time.
     execArgv: ["--single-threaded"],
-    // Two leave a tenth of two cores idle, while a test waits for a server to start or a lease to end.
-    maxWorkers: 3,
+    // Three leave a tenth of two cores idle, while a test waits for a server to start or a lease to end.
+    maxWorkers: 4,
     projects: [
       // Loading the modules anew for each file would take more time than most files need.
       { extends: true, test: { name: "unit", include: unit, isolate: false } },

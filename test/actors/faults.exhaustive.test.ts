@@ -73,7 +73,7 @@ const seeded =
   }
 
 describe("many faults at once", () => {
-  const seeds = Array.from({ length: 12 }, (_, index) => index + 1)
+  const seeds = Array.from({ length: 8 }, (_, index) => index + 1)
   const worlds = { clients: 8, commandsPerClient: 30, accounts: 8, snapshotsFailOneIn: 4 }
 
   it.effect.each(seeds)("break nothing on one node (seed %i)", (seed) =>

@@ -1,4 +1,4 @@
-/** A play of a day that is killed at ten random moments and begun again ends in the state of an undisturbed play. */
+/** A play of a day that is killed at six random moments and begun again ends in the state of an undisturbed play. */
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
@@ -10,7 +10,7 @@ import { jsonOf, printed, run, start } from "../support/chronicle.ts"
 import { nothingRunsOn, preparedDataDir, query } from "../support/devStacks.ts"
 import { Rng } from "../support/Rng.ts"
 
-const kills = 10
+const kills = 6
 /** Lines of the day, and how many a second are played: a place in the file is a moment, on an idle machine. */
 const lines = 2_634
 const rate = 1_200

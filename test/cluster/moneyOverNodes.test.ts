@@ -137,7 +137,7 @@ layer(world, { timeout: "4 minutes", excludeTestServices: true })("money over tw
 
   it.effect("takes effect in one order on each account, whatever is asked at once of both", () =>
     Effect.gen(function* () {
-      const plays = yield* Effect.forEach(seeds, (seed) => playAtOnce(seed, 40), { concurrency: "unbounded" })
+      const plays = yield* Effect.forEach(seeds, (seed) => playAtOnce(seed, 25), { concurrency: "unbounded" })
       const seen = new Set(plays.flatMap((one) => [...one]))
       for (const rare of ["Group GroupRejected", "Reverse accepted", "CaptureHold HoldClosed"])
         assert.include([...seen], rare)

@@ -53,11 +53,15 @@ export const start = Effect.fnUntraced(function* (args: ReadonlyArray<string>, o
   const written = { stdout: "", stderr: "" }
   const child = yield* Effect.acquireRelease(
     Effect.sync(() => {
-      const spawned = spawn(process.execPath, [options.file ?? "src/cli/main.ts", ...args], {
-        cwd: root,
-        env: environment(options.env),
-        stdio: ["ignore", typeof options.stdout === "number" ? options.stdout : "pipe", "pipe"]
-      })
+      const spawned = spawn(
+        process.execPath,
+        [...process.execArgv, options.file ?? "src/cli/main.ts", ...args],
+        {
+          cwd: root,
+          env: environment(options.env),
+          stdio: ["ignore", typeof options.stdout === "number" ? options.stdout : "pipe", "pipe"]
+        }
+      )
       for (const name of ["stdout", "stderr"] as const) {
         spawned[name]?.setEncoding("utf8").on("data", (text: string) => {
           written[name] += text
