@@ -142,7 +142,7 @@ const views: ReadonlyArray<readonly [name: string, path: string, shows: RegExp]>
   ["operations", "/console/operations", /Throughput[\s\S]*books_v1[\s\S]*No account is parked[\s\S]*1 of 1/],
   ["unknown", "/console/nonsense", /no view at this address/]
 ]
-/** Axe sees each scheme and each width once, and so does who looks at the screenshots: half as much work as every pair of them. */
+/** Each scheme and each width is held against axe once, and has a screenshot: half as much work as every pair of them. */
 const looks = [
   [1_280, "light", true],
   [1_280, "dark", false],
