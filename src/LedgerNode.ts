@@ -159,13 +159,17 @@ const accountWatch = Layer.effectContext(
   )
 )
 
+/** Several of them have the name of a limit of the ledger. */
+const ofWebhooks = (fault: string | undefined): string | undefined =>
+  fault === undefined ? undefined : `a limit of webhooks, ${fault}`
+
 /** Those of the environment were refused before; a host may give any numbers. */
 const numbersAreRight = (services: Pick<Services, "natsReplicas"> = {}, place?: ClusterAddress) =>
   Effect.gen(function* () {
     const fault =
       numbersFault(services, place) ??
       limitsFault(ledgerLimits, yield* LedgerConfig) ??
-      limitsFault(webhookLimits, yield* WebhookConfig)
+      ofWebhooks(limitsFault(webhookLimits, yield* WebhookConfig))
     if (fault !== undefined) return yield* Effect.die(new TypeError(fault))
   })
 

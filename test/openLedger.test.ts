@@ -191,7 +191,10 @@ it("a node refuses numbers of its host that the environment could not have", asy
   assert.strictEqual(await lanes(0), "TypeError: lanes: must be a whole number of 1 or more")
   assert.strictEqual(await lanes(Number.NaN), "TypeError: lanes: expected an integer")
   const webhooks = Layer.succeed(WebhookConfig, { ...defaultWebhookLimits, pauseMs: -1 })
-  assert.strictEqual(await inMemory(webhooks), "TypeError: pauseMs: must be a whole number of 1 or more")
+  assert.strictEqual(
+    await inMemory(webhooks),
+    "TypeError: a limit of webhooks, pauseMs: must be a whole number of 1 or more"
+  )
   const services = {
     eventStoreUrl: Redacted.make("postgresql://127.0.0.1:1/none"),
     readModelUrl: Redacted.make("postgresql://127.0.0.1:1/none"),

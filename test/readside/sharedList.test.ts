@@ -1,7 +1,6 @@
 /** The list of what was read for all that follow the log's end: whom a batch concerns, and what becomes of those that do not take it. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { TestClock } from "effect/testing"
 import { SharedCommit } from "../../src/actors/subscriptions/SharedEvent.ts"
 import { SharedList, type SharedSeat } from "../../src/actors/subscriptions/SharedList.ts"
 import { Waiters } from "../../src/actors/subscriptions/WakeInTurns.ts"
@@ -243,24 +242,6 @@ describe("the list of the log's end", () => {
         assert.isAtMost(Math.max(...seen.map((all, turn) => all - (seen[turn - 1] ?? 0))), atOnce)
         assert.isAtLeast(new Set(seen).size, turns)
       }
-    })
-  )
-
-  it.effect("spreads those that are due over a time that it is given", () =>
-    Effect.gen(function* () {
-      const { list, seat, publish } = openList(1_000)
-      const waiting = yield* startAll(many.map(() => seat("a").changed))
-      const wokenUnsafe = () => waiting.filter((fiber) => fiber.pollUnsafe() !== undefined).length
-      publish("a")
-      const waking = yield* Effect.forkChild(list.wakeAllOver(100), { startImmediately: true })
-      const seen = [wokenUnsafe()]
-      for (let nth = 0; nth < 4; nth++) {
-        yield* TestClock.adjust(25)
-        seen.push(wokenUnsafe())
-      }
-      // Twenty turns, five milliseconds after one another.
-      assert.deepStrictEqual(seen, [6, 36, 66, 96, 120])
-      yield* Fiber.join(waking)
     })
   )
 

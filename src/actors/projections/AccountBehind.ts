@@ -7,8 +7,8 @@ import type { AccountId } from "../../domain/Ids.ts"
 import type { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { everyTail } from "../../infra/eventstore/EveryTail.ts"
 
-/** Commit rows of one query. */
-const commitsMax = 1_000
+/** Commit rows of one query, each of which may name a thousand accounts. */
+const commitsMax = 100
 
 /** Undefined behind the last one. */
 export const accountBehind = Effect.fnUntraced(function* (store: EventStore["Service"], account: string) {

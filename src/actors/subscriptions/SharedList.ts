@@ -247,11 +247,6 @@ export class SharedList {
     return this.#due.wakeAll
   }
 
-  /** The same in so many milliseconds, with a pause after each turn. */
-  wakeAllOver(spanMs: number): Effect.Effect<void> {
-    return this.#due.wakeAllOver(spanMs)
-  }
-
   /** Around each listing of the reader, which those that wait for its next cut are told of. */
   readonly takingCut = <E>(list: Effect.Effect<ListedCut, E>): Effect.Effect<ListedCut, E> =>
     Effect.suspend(() => {

@@ -63,13 +63,13 @@ const readInto = Effect.fnUntraced(function* (
       shared.push(new SharedCommit(commit, before, after))
     }
     endUnsafe()
-    const pauseMs = isAtEnd
-      ? Math.min(Math.floor(followersUnsafe() / followersAMs), limits.subscribePollMs)
-      : 0
-    if (shared.length > 0) list.publish(shared, cursor.print())
-    else if (isAtEnd) yield* Effect.timeoutOption(changed, limits.subscribePollMs)
-    yield* list.wakeAllOver(pauseMs)
-    if (pauseMs === 0) yield* Effect.yieldNow
+    if (shared.length > 0) {
+      list.publish(shared, cursor.print())
+      yield* list.wakeAll
+    }
+    if (isAtEnd && shared.length === 0) yield* Effect.timeoutOption(changed, limits.subscribePollMs)
+    const pauseMs = isAtEnd ? Math.floor(followersUnsafe() / followersAMs) : 0
+    yield* pauseMs > 0 ? Effect.sleep(Math.min(pauseMs, limits.subscribePollMs)) : Effect.yieldNow
   }
 })
 

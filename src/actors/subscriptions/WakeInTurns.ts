@@ -68,21 +68,14 @@ export class WakeQueue {
   }
 
   /** Wakes all that are due. Where it is interrupted the rest stays due, until it is run again. */
-  readonly wakeAll: Effect.Effect<void> = this.wakeAllOver(0)
-
-  /** The same in so many milliseconds, with a pause after each turn. It takes as long where few are due, or none. */
-  wakeAllOver(spanMs: number): Effect.Effect<void> {
-    return Effect.gen({ self: this }, function* () {
-      const due = this.#due.reduce((sum, { count }) => sum + count, 0)
-      const aTurn = Math.max(wokenAtOnce, Math.ceil(due / turnsMax))
-      const pauseMs = spanMs / Math.max(1, Math.ceil(due / aTurn))
-      do {
-        this.#wakeSome(aTurn)
-        if (pauseMs > 0) yield* Effect.sleep(pauseMs)
-        else if (this.#due.length > 0) yield* Effect.yieldNow
-      } while (this.#due.length > 0)
-    })
-  }
+  readonly wakeAll: Effect.Effect<void> = Effect.gen({ self: this }, function* () {
+    const due = this.#due.reduce((sum, { count }) => sum + count, 0)
+    const aTurn = Math.max(wokenAtOnce, Math.ceil(due / turnsMax))
+    while (this.#due.length > 0) {
+      this.#wakeSome(aTurn)
+      if (this.#due.length > 0) yield* Effect.yieldNow
+    }
+  })
 
   /** One turn. */
   #wakeSome(aTurn: number): void {

@@ -39,15 +39,26 @@ class GroupRejected extends Data.TaggedError("GroupRejected")<{
   }
 }
 
+/** A pipe may go on for ever, in one line or in one group. */
+const bytesMax = 64 * 1_048_576
+
 /** From the beginning, and at no position: a pipe has none, where the platform's own stream names one with each read. */
 const bytesOf = (file: string) =>
-  Stream.suspend(() =>
-    Stream.fromAsyncIterable<Uint8Array, GroupFileUnreadable>(
+  Stream.suspend(() => {
+    let read = 0
+    return Stream.fromAsyncIterable<Uint8Array, GroupFileUnreadable>(
       createReadStream(file),
       (cause) =>
         new GroupFileUnreadable({ file, reason: cause instanceof Error ? cause.message : String(cause) })
+    ).pipe(
+      Stream.mapEffect((bytes) => {
+        read += bytes.length
+        return read > bytesMax
+          ? new GroupFileUnreadable({ file, reason: "it has more than 64 MiB" })
+          : Effect.succeed(bytes)
+      })
     )
-  )
+  })
 
 /** Ids are the group's; of lines that are a group in the file their members count. */
 const membersOf = (command: AskedCommand): ReadonlyArray<object> => {
