@@ -247,6 +247,8 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
           })
           const endless = yield* through("endless", `cat ${file}; yes ${pay}`)
           failedAsJson(endless, 1, /must be 100 commands at most/)
+          const remarks = yield* through("remarks", `cat ${file}; yes "# ${"x".repeat(8_000)}"`)
+          failedAsJson(remarks, 1, /it has more than 16 MiB/)
           const piped = yield* through("piped", `cat ${file}; sleep 0.1; echo ${pay}`)
           assert.deepInclude(jsonOf(piped), { commandId: "piped", replayed: false })
           assert.strictEqual((yield* ledger.strongBalance("piped:a")).balance, 5_00n)

@@ -39,8 +39,8 @@ class GroupRejected extends Data.TaggedError("GroupRejected")<{
   }
 }
 
-/** A pipe may go on for ever, in one line or in one group. */
-const bytesMax = 64 * 1_048_576
+/** A pipe may go on for ever, in remarks or in one group. */
+const bytesMax = 16 * 1_048_576
 
 /** From the beginning, and at no position: a pipe has none, where the platform's own stream names one with each read. */
 const bytesOf = (file: string) =>
@@ -54,7 +54,7 @@ const bytesOf = (file: string) =>
       Stream.mapEffect((bytes) => {
         read += bytes.length
         return read > bytesMax
-          ? new GroupFileUnreadable({ file, reason: "it has more than 64 MiB" })
+          ? new GroupFileUnreadable({ file, reason: "it has more than 16 MiB" })
           : Effect.succeed(bytes)
       })
     )
