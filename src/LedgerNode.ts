@@ -132,8 +132,13 @@ export const stores = (services: Stores.StoreUrls) =>
 
 /** Everything a question needs, and nothing that writes: for the command line beside running nodes. */
 export const layerReader = (services: Stores.StoreUrls) =>
-  Layer.mergeAll(past, Queries.layer).pipe(
-    Layer.provideMerge(Layer.provideMerge(Snapshotter.layer, Stores.layer(services)))
+  Layer.unwrap(
+    Effect.as(
+      numbersAreRight(),
+      Layer.mergeAll(past, Queries.layer).pipe(
+        Layer.provideMerge(Layer.provideMerge(Snapshotter.layer, Stores.layer(services)))
+      )
+    )
   )
 
 /** Brings both databases to this program's schema; safe to run twice, and by two nodes at once. */

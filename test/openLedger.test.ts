@@ -203,6 +203,13 @@ it("a node refuses numbers of its host that the environment could not have", asy
   }
   const refusalOf = (node: Layer.Layer<Ledger, unknown>) =>
     outcomeOf(Effect.runPromise(Effect.scoped(Layer.build(node))))
+  const idle = Layer.succeed(LedgerConfig, { ...defaultLimits, storeReaders: 0 })
+  assert.strictEqual(
+    await outcomeOf(
+      Effect.runPromise(Effect.scoped(Layer.build(Layer.provide(LedgerNode.layerReader(services), idle))))
+    ),
+    "TypeError: storeReaders: must be a whole number of 1 or more"
+  )
   const replicas = "TypeError: natsReplicas must be a whole number of 1 or more"
   assert.strictEqual(await refusalOf(LedgerNode.layer({ ...services, natsReplicas: 0 })), replicas)
   const place = { host: "127.0.0.1", port: 0 }
